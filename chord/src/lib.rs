@@ -1,1 +1,17 @@
-//! Not written yet.
+//! The Chord protocol and the data plane, sans-IO.
+//!
+//! [`Core`] is a node without sockets, disk and clocks; its caller's duties stand there. Two state
+//! machines work inside: `ring` (the corrected Chord protocol: a hint) and `shard` (sealed shard
+//! configurations: the truth about data).
+#![deny(missing_docs)]
+pub mod core;
+pub mod id;
+pub mod io;
+pub mod member;
+pub mod msg;
+pub mod settings;
+pub mod shard;
+pub mod store;
+pub mod time;
+
+pub use core::{Core, Counters, Status};

@@ -1,0 +1,155 @@
+//! Identifiers: points on a circle of 2^160, and the one `between` used everywhere.
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+
+/// Bits of an identifier.
+pub const BITS: u32 = 160;
+/// Bytes of an identifier.
+pub const BYTES: usize = 20;
+
+/// A point on the circle of 2^160, compared as an unsigned big-endian number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Id([u8; BYTES]);
+
+impl Id {
+    /// 0, the point that follows 2^160 - 1.
+    pub const ZERO: Id = Id([0; BYTES]);
+    /// 2^160 - 1.
+    pub const MAX: Id = Id([0xff; BYTES]);
+
+    /// From 20 bytes, big-endian.
+    pub const fn from_bytes(bytes: [u8; BYTES]) -> Id {
+        Id(bytes)
+    }
+
+    /// From a slice; `None` unless it has exactly 20 bytes.
+    pub fn from_slice(bytes: &[u8]) -> Option<Id> {
+        bytes.try_into().ok().map(Id)
+    }
+
+    /// From 40 hexadecimal digits; `None` for anything else.
+    pub fn from_hex(text: &str) -> Option<Id> {
+        if text.len() != 2 * BYTES || !text.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; BYTES];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Id(bytes))
+    }
+
+    /// 20 bytes, big-endian.
+    pub const fn to_bytes(self) -> [u8; BYTES] {
+        self.0
+    }
+
+    /// The point of a client's key: SHA-256 cut to its first 160 bits.
+    pub fn of_key(key: &[u8]) -> Id {
+        Id::hash(key)
+    }
+
+    /// The point of a node placed by hashing its stable name, as in the Chord paper.
+    pub fn of_name(name: &str) -> Id {
+        Id::hash(name.as_bytes())
+    }
+
+    /// The balanced point of a StatefulSet ordinal: its bits reversed, in the top of the id.
+    ///
+    /// N members split the circle evenly (max/mean at most 2, exactly 1 at powers of two), and each
+    /// new ordinal halves one arc. Source: ring.md 1.3, item 5.
+    pub fn of_ordinal(ordinal: u32) -> Id {
+        let mut bytes = [0; BYTES];
+        bytes[..4].copy_from_slice(&ordinal.reverse_bits().to_be_bytes());
+        Id(bytes)
+    }
+
+    fn hash(bytes: &[u8]) -> Id {
+        let digest = Sha256::digest(bytes);
+        let mut id = [0; BYTES];
+        id.copy_from_slice(&digest[..BYTES]);
+        Id(id)
+    }
+
+    /// `self + 2^exponent` modulo 2^160: the start of finger `exponent`.
+    ///
+    /// # Panics
+    /// When `exponent` is 160 or more.
+    #[must_use]
+    pub fn plus_power_of_two(self, exponent: u32) -> Id {
+        assert!(exponent < BITS, "a finger's exponent is below 160, not {exponent}");
+        let mut bytes = self.0;
+        let mut carry = 1u16 << (exponent % 8);
+        for byte in bytes.iter_mut().rev().skip((exponent / 8) as usize) {
+            let sum = u16::from(*byte) + carry;
+            *byte = sum.to_be_bytes()[1];
+            carry = sum >> 8;
+            if carry == 0 {
+                break;
+            }
+        }
+        Id(bytes)
+    }
+
+    /// Clockwise distance from `self` to `other`, modulo 2^160.
+    #[must_use]
+    pub fn distance_to(self, other: Id) -> Id {
+        let mut bytes = [0; BYTES];
+        let mut borrow = 0i16;
+        for (out, (to, from)) in bytes.iter_mut().rev().zip(other.0.iter().rev().zip(self.0.iter().rev())) {
+            let difference = i16::from(*to) - i16::from(*from) - borrow;
+            borrow = i16::from(difference < 0);
+            *out = difference.to_be_bytes()[1];
+        }
+        Id(bytes)
+    }
+
+    /// The top 64 bits.
+    pub fn top(self) -> u64 {
+        let mut top = [0; 8];
+        top.copy_from_slice(&self.0[..8]);
+        u64::from_be_bytes(top)
+    }
+}
+
+impl From<u64> for Id {
+    /// A small number as a point, for examples and tests.
+    fn from(value: u64) -> Id {
+        let mut bytes = [0; BYTES];
+        bytes[BYTES - 8..].copy_from_slice(&value.to_be_bytes());
+        Id(bytes)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, "…")
+    }
+}
+
+/// Whether walking clockwise from `a` meets `b` strictly before `c`.
+///
+/// Ids are points on a circle of 2^160; clockwise is increasing, and 0 follows 2^160 - 1.
+/// `between(a, b, a)` is true for every `b != a`: a ring of one node owns the whole circle.
+/// Source: Zave, arXiv 1610.01140 (ring.md 2.3).
+/// ```
+/// # use chord::id::{between, Id};
+/// let [a, b, c] = [10, 20, 30].map(Id::from);
+/// assert!(between(a, b, c) && between(c, a, b), "the arc from 30 to 20 wraps past zero");
+/// ```
+pub fn between(a: Id, b: Id, c: Id) -> bool {
+    if a < c { a < b && b < c } else { (a < b || b < c) && a != b && b != c }
+}
+
+/// Whether `key` belongs to the node at `owner` whose predecessor is at `predecessor`: the range
+/// (predecessor, owner], which is the whole circle when both are the same.
+pub fn owns(predecessor: Id, key: Id, owner: Id) -> bool {
+    key == owner || between(predecessor, key, owner) || (predecessor == owner)
+}

@@ -9,6 +9,7 @@ pub mod id;
 pub mod io;
 pub mod member;
 pub mod msg;
+mod outbox;
 pub mod settings;
 pub mod shard;
 pub mod store;

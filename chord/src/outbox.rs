@@ -1,0 +1,60 @@
+//! Where a step puts what it wants done; holds back what reveals a write that is not durable yet.
+use crate::{io::Output, msg::ShardMsg, store::Seq};
+use std::collections::VecDeque;
+
+/// A thing to do, for the shell or for this very node.
+#[derive(Debug)]
+pub(crate) enum Out {
+    Shell(Output),
+    /// A message from the node to itself: a leader is also a replica.
+    Local(ShardMsg),
+}
+
+/// Outputs of a node in order.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    ready: VecDeque<Out>,
+    held: VecDeque<(Seq, Out)>,
+    written: Seq,
+    persisted: Seq,
+}
+
+impl Outbox {
+    /// Number of the last batch written.
+    pub fn written(&self) -> Seq {
+        self.written
+    }
+
+    /// A batch was written; what is durable-only from here on waits for it.
+    pub fn on_written(&mut self, seq: Seq) {
+        assert!(seq > self.written, "batches are numbered in rising order");
+        self.written = seq;
+    }
+
+    /// Batches up to `seq` are durable.
+    pub fn on_persisted(&mut self, seq: Seq) {
+        self.persisted = self.persisted.max(seq);
+        while let Some((_, out)) = self.held.pop_front_if(|(seq, _)| *seq <= self.persisted) {
+            self.ready.push_back(out);
+        }
+    }
+
+    /// To be done at once.
+    pub fn push(&mut self, out: Out) {
+        self.ready.push_back(out);
+    }
+
+    /// To be done once everything written so far is durable.
+    pub fn push_durable(&mut self, out: Out) {
+        if self.written <= self.persisted {
+            self.ready.push_back(out);
+        } else {
+            self.held.push_back((self.written, out));
+        }
+    }
+
+    /// The next thing that may be done.
+    pub fn pop(&mut self) -> Option<Out> {
+        self.ready.pop_front()
+    }
+}

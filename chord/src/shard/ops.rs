@@ -1,0 +1,246 @@
+//! What an operation does to a key: a pure function of the key's committed record.
+use crate::{
+    io::{Operation, Outcome, Retryable},
+    settings::{KEY_BYTES_MAX, Settings, VALUE_BYTES_MAX},
+    shard::record::{RECENT_OPS_MAX, RecentOp, Record, Version},
+};
+use bytes::Bytes;
+
+/// An operation on one key, as the shard's leader runs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum KeyOp {
+    Get,
+    Put { value: Bytes, ttl_ms: Option<u64>, op: Retryable },
+    Delete { op: Retryable },
+    CompareAndSet { expected: Option<Version>, value: Option<Bytes>, ttl_ms: Option<u64>, op: Retryable },
+    /// Turn the record into a tombstone if its time has come.
+    Expire,
+    /// Settle the key among the replicas; raise its version when `bump`.
+    Mend { bump: bool },
+}
+
+/// What to do about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Answer, once a majority has confirmed that this node still leads.
+    Answer(Outcome),
+    /// Answer at once: it tells of something that is committed, or of nothing at all.
+    Known(Outcome),
+    /// Write this, then answer.
+    Write(Draft, Outcome),
+    /// The key's time to live has ended: write the tombstone, then look again.
+    ExpireFirst(Draft),
+    /// Nothing to do and nobody to answer.
+    Done,
+}
+
+/// A record that has no version yet. Its revision, and that in the outcome, become the version unless `keep` is set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Draft {
+    pub value: Option<Bytes>,
+    pub expires_at_ms: Option<u64>,
+    pub by: Option<RecentOp>,
+    /// Content does not change: keep this revision.
+    pub keep: Option<Version>,
+}
+
+impl Draft {
+    /// The record under `version`, after `before`.
+    pub fn into_record(self, version: Version, before: Option<&Record>) -> Record {
+        let mut recent = before.map(|record| record.recent.clone()).unwrap_or_default();
+        let mut recent_overflowed = before.is_some_and(|record| record.recent_overflowed);
+        if let Some(mut by) = self.by {
+            by.made = Some(version);
+            recent.push(by);
+            if recent.len() > RECENT_OPS_MAX {
+                recent.remove(0);
+                recent_overflowed = true;
+            }
+        }
+        let revision = self.keep.unwrap_or(version);
+        Record { version, revision, value: self.value, expires_at_ms: self.expires_at_ms, recent, recent_overflowed }
+    }
+}
+
+impl KeyOp {
+    /// Splits a client's operation into key and what to do; `None` for those that are not about one key.
+    pub fn from_operation(operation: Operation) -> Option<(Bytes, KeyOp)> {
+        match operation {
+            Operation::Get { key, .. } => Some((key, KeyOp::Get)),
+            Operation::Put { key, value, ttl_ms, op } => Some((key, KeyOp::Put { value, ttl_ms, op })),
+            Operation::Delete { key, op } => Some((key, KeyOp::Delete { op })),
+            Operation::CompareAndSet { key, expected, value, ttl_ms, op } => {
+                Some((key, KeyOp::CompareAndSet { expected, value, ttl_ms, op }))
+            }
+            Operation::Scan { .. } | Operation::Lookup { .. } => None,
+        }
+    }
+
+    fn retryable(&self) -> Option<&Retryable> {
+        match self {
+            KeyOp::Put { op, .. } | KeyOp::Delete { op } | KeyOp::CompareAndSet { op, .. } => Some(op),
+            KeyOp::Get | KeyOp::Expire | KeyOp::Mend { .. } => None,
+        }
+    }
+
+    /// Whether it makes the data grow.
+    pub fn grows(&self) -> bool {
+        matches!(self, KeyOp::Put { .. } | KeyOp::CompareAndSet { value: Some(_), .. })
+    }
+}
+
+/// Refuses what no ring would take.
+pub(crate) fn validate(key: &[u8], op: &KeyOp, settings: &Settings) -> Result<(), Outcome> {
+    let invalid = |text: String| Err(Outcome::Invalid(text));
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return invalid(format!("key must have 1 to {KEY_BYTES_MAX} bytes, not {}", key.len()));
+    }
+    if let KeyOp::Put { value, .. } | KeyOp::CompareAndSet { value: Some(value), .. } = op
+        && value.len() > VALUE_BYTES_MAX
+    {
+        return invalid(format!("value must have at most {VALUE_BYTES_MAX} bytes, not {}", value.len()));
+    }
+    if let KeyOp::Put { ttl_ms: Some(0), .. } | KeyOp::CompareAndSet { ttl_ms: Some(0), .. } = op {
+        return invalid("ttl must be at least 1 ms; leave it out for a value that stays".into());
+    }
+    if op.retryable().is_some_and(|op| op.age > settings.retry_age_max) {
+        return Err(Outcome::Unknown("the retry is too old to be told from a new operation; read the key to see"));
+    }
+    Ok(())
+}
+
+/// Decides an operation on a key whose committed record is `record`, at wall-clock time `wall_ms`.
+pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Verdict {
+    if let (Some(retryable), Some(record)) = (op.retryable(), record) {
+        if let Some(done) = record.recent.iter().find(|recent| recent.id == retryable.id) {
+            return Verdict::Known(repeated(op, done));
+        }
+        if retryable.retry && record.recent_overflowed {
+            return Verdict::Known(Outcome::Unknown(
+                "too many operations on the key since the first attempt; read the key to see",
+            ));
+        }
+    }
+    let expired = record.is_some_and(|record| {
+        record.is_live() && record.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= wall_ms)
+    });
+    let live = record.filter(|record| record.is_live() && !expired);
+    let found = live.map(|record| record.revision);
+    let tombstone = Draft { value: None, expires_at_ms: None, by: None, keep: None };
+    let answer = |outcome| if expired { Verdict::ExpireFirst(tombstone.clone()) } else { Verdict::Answer(outcome) };
+    let write = |value: &Option<Bytes>, ttl_ms: &Option<u64>, op: &Retryable, outcome| {
+        let by = Some(RecentOp { id: op.id, made: None, found });
+        let expires_at_ms = ttl_ms.map(|ttl_ms| wall_ms.saturating_add(ttl_ms));
+        Verdict::Write(Draft { value: value.clone(), expires_at_ms, by, keep: None }, outcome)
+    };
+    match op {
+        KeyOp::Get => answer(Outcome::Value(live.and_then(|record| {
+            let remaining = record.expires_at_ms.map(|expires_at_ms| expires_at_ms.saturating_sub(wall_ms));
+            record.value.clone().map(|value| (value, record.revision, remaining))
+        }))),
+        KeyOp::Put { value, ttl_ms, op } => {
+            write(&Some(value.clone()), ttl_ms, op, Outcome::Written(Version::default()))
+        }
+        KeyOp::Delete { .. } if live.is_none() => answer(Outcome::Deleted(false)),
+        KeyOp::Delete { op } => write(&None, &None, op, Outcome::Deleted(true)),
+        KeyOp::CompareAndSet { expected, .. } if *expected != found => {
+            answer(Outcome::Compared { applied: false, revision: found })
+        }
+        KeyOp::CompareAndSet { value: None, expected: None, .. } => {
+            answer(Outcome::Compared { applied: true, revision: None })
+        }
+        KeyOp::CompareAndSet { value, ttl_ms, op, .. } => {
+            let revision = value.is_some().then(Version::default);
+            write(value, ttl_ms, op, Outcome::Compared { applied: true, revision })
+        }
+        KeyOp::Expire if expired => Verdict::ExpireFirst(tombstone),
+        KeyOp::Mend { bump: true } => Verdict::Write(
+            Draft {
+                value: record.and_then(|record| record.value.clone()),
+                expires_at_ms: record.and_then(|record| record.expires_at_ms),
+                by: None,
+                keep: record.map(|record| record.revision),
+            },
+            Outcome::Value(None),
+        ),
+        KeyOp::Expire | KeyOp::Mend { bump: false } => Verdict::Done,
+    }
+}
+
+/// Fills the version of a write into its outcome.
+pub(crate) fn with_version(outcome: Outcome, version: Version) -> Outcome {
+    match outcome {
+        Outcome::Written(_) => Outcome::Written(version),
+        Outcome::Compared { applied, revision: Some(_) } => Outcome::Compared { applied, revision: Some(version) },
+        other => other,
+    }
+}
+
+fn repeated(op: &KeyOp, done: &RecentOp) -> Outcome {
+    match op {
+        KeyOp::Delete { .. } => Outcome::Deleted(done.found.is_some()),
+        KeyOp::CompareAndSet { value, .. } => {
+            Outcome::Compared { applied: true, revision: value.as_ref().and(done.made) }
+        }
+        KeyOp::Put { .. } | KeyOp::Get | KeyOp::Expire | KeyOp::Mend { .. } => {
+            Outcome::Written(done.made.unwrap_or_default())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{shard::config::Ballot, shard::record::OpId, time::Nanos};
+
+    fn op(number: u64, retry: bool) -> Retryable {
+        Retryable { id: OpId { client: 7, number }, retry, age: Nanos(0) }
+    }
+    fn version(seq: u64) -> Version {
+        Version { epoch: 1, ballot: Ballot(16), seq }
+    }
+    fn put(number: u64, retry: bool) -> KeyOp {
+        KeyOp::Put { value: Bytes::from_static(b"v"), ttl_ms: None, op: op(number, retry) }
+    }
+    fn run(op: &KeyOp, before: Option<&Record>, seq: u64) -> Record {
+        match evaluate(op, before, 1000) {
+            Verdict::Write(draft, _) => draft.into_record(version(seq), before),
+            other => panic!("expected a write, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn retry_of_a_put_is_answered_with_the_version_it_made_even_after_another_put() {
+        let first = run(&put(1, false), None, 1);
+        let second = run(&put(2, false), Some(&first), 2);
+        assert_eq!(evaluate(&put(1, true), Some(&second), 1000), Verdict::Known(Outcome::Written(version(1))));
+    }
+
+    #[test]
+    fn retry_that_fell_out_of_the_window_is_never_applied_again() {
+        let mut record = run(&put(1, false), None, 1);
+        for number in 2..=(RECENT_OPS_MAX as u64 + 1) {
+            record = run(&put(number, false), Some(&record), number);
+        }
+        assert!(matches!(evaluate(&put(1, true), Some(&record), 1000), Verdict::Known(Outcome::Unknown(_))));
+        assert!(matches!(evaluate(&put(99, false), Some(&record), 1000), Verdict::Write(..)));
+    }
+
+    #[test]
+    fn expired_value_becomes_a_tombstone_before_anybody_is_told() {
+        let with_ttl = KeyOp::Put { value: Bytes::from_static(b"v"), ttl_ms: Some(500), op: op(1, false) };
+        let record = run(&with_ttl, None, 1);
+        assert!(matches!(evaluate(&KeyOp::Get, Some(&record), 1499), Verdict::Answer(Outcome::Value(Some(_)))));
+        assert!(matches!(evaluate(&KeyOp::Get, Some(&record), 1500), Verdict::ExpireFirst(_)));
+        assert!(matches!(evaluate(&KeyOp::Delete { op: op(2, false) }, Some(&record), 1500), Verdict::ExpireFirst(_)));
+    }
+
+    #[test]
+    fn compare_and_set_applies_only_to_the_expected_revision() {
+        let record = run(&put(1, false), None, 1);
+        let cas = |expected| KeyOp::CompareAndSet { expected, value: None, ttl_ms: None, op: op(2, false) };
+        let refused = Outcome::Compared { applied: false, revision: Some(version(1)) };
+        assert_eq!(evaluate(&cas(None), Some(&record), 0), Verdict::Answer(refused));
+        assert!(matches!(evaluate(&cas(Some(version(1))), Some(&record), 0), Verdict::Write(..)));
+    }
+}

@@ -5,9 +5,11 @@
 //! configurations: the truth about data).
 #![deny(missing_docs)]
 pub mod core;
+mod health;
 pub mod id;
 pub mod io;
 pub mod member;
+mod membership;
 pub mod msg;
 mod outbox;
 pub mod settings;

@@ -17,6 +17,8 @@ pub(crate) struct Outbox {
     held: VecDeque<(Seq, Out)>,
     written: Seq,
     persisted: Seq,
+    /// Nothing at all leaves before this batch is durable: the start of a new incarnation.
+    floor: Seq,
 }
 
 impl Outbox {
@@ -39,9 +41,18 @@ impl Outbox {
         }
     }
 
+    /// Lets nothing out until everything written so far is durable.
+    pub fn hold_until_written(&mut self) {
+        self.floor = self.written;
+    }
+
     /// To be done at once.
     pub fn push(&mut self, out: Out) {
-        self.ready.push_back(out);
+        if self.persisted < self.floor {
+            self.push_durable(out);
+        } else {
+            self.ready.push_back(out);
+        }
     }
 
     /// To be done once everything written so far is durable.

@@ -4,14 +4,14 @@ use crate::{
     id::Id,
     io::{AdminError, CallError, CallId, Event, Input, Operation, Outcome, Output, Token},
     member::{Member, MemberKey, MemberState, NodeRef, View},
-    msg::{MapEntry, Neighbours, RingReply, RingRequest, ShardKind},
+    msg::{MapEntry, Neighbours, RingReply, RingRequest, ShardKind, ShardMsg},
     outbox::{Out, Outbox},
     ring::{Genesis, Ring, RingEnv, RingNews},
     settings::Settings,
     shard::{
         Shards,
         config::{Ballot, ShardId},
-        env::{Env, Shared, message},
+        env::{Shared, message},
     },
     store::{Change, NodeMeta, Seq, Store},
     time::{Nanos, Now},
@@ -207,6 +207,10 @@ impl<S: Store> Core<S> {
             Input::Shard { from, messages } => {
                 self.on_heard(now, rng, from);
                 if self.is_in_ring() {
+                    let whole = self.settings.shards as usize;
+                    let is_whole_map =
+                        |msg: &ShardMsg| matches!(&msg.kind, ShardKind::MapUpdate { entries } if entries.len() == whole);
+                    self.membership.map_came |= messages.iter().any(is_whole_map);
                     let (shards, env) = shards!(self, now, rng);
                     for msg in messages {
                         shards.on_message(from, msg, env);
@@ -346,6 +350,7 @@ impl<S: Store> Core<S> {
         shards.found(env);
         self.membership.placement_due = true;
         self.with_ring(now, rng, |ring, env| ring.found(env));
+        self.membership.map_came = true;
         self.tell("join", Some(self.own.node.clone()), "founded the ring".into());
     }
 

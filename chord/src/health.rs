@@ -86,9 +86,4 @@ impl Health {
     pub fn down_since(&self, peer: &MemberKey) -> Option<Nanos> {
         self.peers.get(peer)?.down_since
     }
-
-    /// All that are down.
-    pub fn down(&self) -> impl Iterator<Item = MemberKey> {
-        self.peers.iter().filter(|(_, peer)| peer.down_since.is_some()).map(|(key, _)| *key)
-    }
 }

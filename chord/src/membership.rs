@@ -51,8 +51,9 @@ pub(crate) struct Membership {
     next_replace: Nanos,
     /// Own map's hash when it last differed from a peer's.
     map_mismatch: Option<u64>,
-    /// When to ask for the whole map, while shards are missing from it.
+    /// When to ask for the whole map, until one has come since the start and no shard is missing from it.
     pub map_wanted_at: Nanos,
+    pub map_came: bool,
 }
 
 impl<S: Store> Core<S> {
@@ -260,9 +261,7 @@ impl<S: Store> Core<S> {
             }
             (Purpose::Gossip, Ok(RingReply::Gossip { members, map_differs })) => {
                 self.on_heard(now, rng, peer);
-                for member in members.clone() {
-                    self.merge(member);
-                }
+                self.exchange(peer, members);
                 let hash = self.shared.map_hash;
                 if *map_differs && self.membership.map_mismatch.replace(hash) == Some(hash) {
                     self.membership.map_mismatch = None;
@@ -272,6 +271,19 @@ impl<S: Store> Core<S> {
             _ => {}
         }
         true
+    }
+
+    /// Takes in a peer's whole view (empty: it equals this one) and sends what the peer lacks of this one.
+    fn exchange(&mut self, peer: MemberKey, theirs: &[Member]) {
+        for member in theirs.iter().cloned() {
+            self.merge(member);
+        }
+        let rumors: Vec<Member> = self.view.iter().filter(|mine| !theirs.contains(mine)).cloned().collect();
+        if !theirs.is_empty() && !rumors.is_empty() {
+            let (view_hash, map_hash) = (self.view.hash(), self.shared.map_hash);
+            let from = self.own.node.clone();
+            self.call(peer, Purpose::Gossip, RingRequest::Gossip { from, view_hash, rumors, map_hash });
+        }
     }
 
     /// Exchanges views with one random member, or spreads what is new.
@@ -328,9 +340,9 @@ impl<S: Store> Core<S> {
         RingReply::Gossip { members, map_differs: map_hash != self.shared.map_hash }
     }
 
-    /// Asks for the map while shards are missing from it.
+    /// Asks for the map: a restarted node knows the configurations it is in, but not who leads.
     fn look_for_map(&mut self, now: Now, rng: &mut dyn Rng) {
-        let complete = self.shared.map.len() as u32 == self.settings.shards;
+        let complete = self.membership.map_came && self.shared.map.len() as u32 == self.settings.shards;
         if complete || now.mono < self.membership.map_wanted_at {
             return;
         }

@@ -23,6 +23,9 @@ pub(crate) const RESEND: Nanos = Nanos::from_millis(300);
 /// Time between looks at a shard where something is under way.
 pub(crate) const BUSY_LOOK: Nanos = Nanos::from_millis(100);
 
+/// Time a shard goes without a leader before its second member steps in; the third waits twice as long.
+const STAND_IN: Nanos = Nanos::from_millis(1000);
+
 /// A node that leads one shard, or tries to.
 pub(crate) struct Leader {
     pub config: Config,
@@ -125,7 +128,7 @@ impl Replica {
         if self.outdated_since.is_some_and(|since| env.now.mono.since(since) < Nanos::from_millis(3000)) {
             return;
         }
-        if candidate(&self.meta.config, env) != Some(env.me) {
+        if candidate(&self.meta.config, env) != Some(env.me) && !self.must_stand_in(env) {
             return;
         }
         if env.now.mono < self.elect_at {
@@ -134,11 +137,32 @@ impl Replica {
         self.start_election(env);
     }
 
+    /// Whether nobody leads although somebody before this node should: it may lack the records to.
+    fn must_stand_in<S: Store>(&mut self, env: &mut Env<S>) -> bool {
+        let promised = self.meta.promised;
+        let followed = self.meta.config.members.get(promised.index()).filter(|_| promised != Ballot::ZERO);
+        let place = self.meta.config.index_of(&env.me).unwrap_or_default() as u64;
+        if env.now.mono < env.shared.resting_until
+            || followed.is_some_and(|leader| *leader != env.me && env.is_up(leader))
+        {
+            self.leaderless_since = None;
+            return false;
+        }
+        let since = *self.leaderless_since.get_or_insert(env.now.mono);
+        let patience = Nanos(STAND_IN.0 * (place + 1));
+        let waited = env.now.mono.since(since) >= patience;
+        if !waited {
+            self.wake(since + patience, env);
+        }
+        waited
+    }
+
     pub fn start_election<S: Store>(&mut self, env: &mut Env<S>) {
         let Some(index) = self.meta.config.index_of(&env.me) else { return };
         let ballot = self.seen.max(self.meta.promised).next_for(index);
         // Its own promise first, and durable: a ballot must never be used twice.
         self.seen = ballot;
+        self.leaderless_since = None;
         self.meta.promised = ballot;
         self.save(env);
         self.leader = Some(Leader {

@@ -308,9 +308,12 @@ impl Shards {
                     }
                 }
                 _ => {
-                    let led = shared.map.get(&replica.shard).and_then(|entry| {
-                        entry.config.members.get(entry.leader? as usize).filter(|member| *member != me && up(member))
-                    });
+                    // Whoever it promised to follow; nobody has asked since the configuration is new or the start.
+                    let promised = replica.meta.promised;
+                    let led = (promised != Ballot::ZERO)
+                        .then(|| config.members.get(promised.index()))
+                        .flatten()
+                        .filter(|member| *member != me && up(member));
                     if led.is_none() {
                         status.shards_unavailable += 1;
                     }

@@ -392,6 +392,7 @@ impl Replica {
         self.seen = Ballot::ZERO;
         self.incoming = None;
         self.outdated_since = None;
+        self.leaderless_since = None;
         changes.push(Change::Meta(self.shard, self.meta.clone()));
         env.write(changes);
         // Whoever installs tells the leader-to-be when a majority has; this is for when that word is lost.

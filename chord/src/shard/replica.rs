@@ -60,6 +60,8 @@ pub(crate) struct Replica {
     /// When a newer configuration was first heard of that is not installed here.
     pub outdated_since: Option<Nanos>,
     pub polled_at: Nanos,
+    /// Since when nobody that this node knows of leads.
+    pub leaderless_since: Option<Nanos>,
     /// The entry in the node's timers.
     pub wake_at: Option<Nanos>,
 }
@@ -78,6 +80,7 @@ impl Replica {
             elect_at: Nanos(0),
             outdated_since: None,
             polled_at: Nanos(0),
+            leaderless_since: None,
             wake_at: None,
         }
     }
@@ -172,6 +175,9 @@ impl Replica {
         }
         if ballot < self.meta.promised {
             return Some(ShardKind::Nack { promised: self.meta.promised, config: None, sealed: false });
+        }
+        if let Some(known) = env.shared.map.get_mut(&self.shard).filter(|known| known.config.epoch == epoch) {
+            known.leader = Some(ballot.index() as u32);
         }
         match kind {
             ShardKind::Prepare => {
@@ -276,6 +282,7 @@ impl Replica {
         }
         self.step_down(env);
         self.closing = None;
+        env.shared.moving.remove(&self.shard);
         self.incoming = None;
         self.outdated_since = None;
         env.shared.learn(MapEntry { shard: self.shard, config: next.clone(), leader: None });

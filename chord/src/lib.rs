@@ -12,6 +12,7 @@ pub mod member;
 mod membership;
 pub mod msg;
 mod outbox;
+pub mod ring;
 pub mod settings;
 pub mod shard;
 pub mod store;

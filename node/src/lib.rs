@@ -1,1 +1,2 @@
-//! Not written yet.
+//! `chord-node`: sockets, disk and clocks around the sans-IO core.
+pub mod store;

@@ -1,0 +1,181 @@
+//! Group commit: everything that gathered while the last fsync ran goes to disk with the next one.
+use super::{Files, fail, format};
+use bytes::Bytes;
+use chord::{
+    shard::{
+        config::{ReplicaMeta, ShardId},
+        record::Record,
+    },
+    store::{NodeMeta, Seq},
+};
+use fjall::PersistMode;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::Instant,
+};
+
+/// Most batches of the core in one batch on disk.
+const BATCHES_MAX: usize = 4096;
+
+/// One batch of the core on its way to disk.
+pub(super) struct Batch {
+    pub seq: Seq,
+    pub records: Vec<(ShardId, Bytes, Option<Record>)>,
+    pub metas: Vec<(ShardId, ReplicaMeta)>,
+    pub node: Option<NodeMeta>,
+    pub touched: BTreeSet<(ShardId, u8)>,
+    pub sums: Vec<(ShardId, u8, u128)>,
+    pub counts: BTreeMap<ShardId, (u64, u64, u64)>,
+    pub expire: Vec<Vec<u8>>,
+    pub unexpire: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    pub fn new(seq: Seq) -> Batch {
+        Batch {
+            seq,
+            records: Vec::new(),
+            metas: Vec::new(),
+            node: None,
+            touched: BTreeSet::new(),
+            sums: Vec::new(),
+            counts: BTreeMap::new(),
+            expire: Vec::new(),
+            unexpire: Vec::new(),
+        }
+    }
+}
+
+type Fresh = BTreeMap<(ShardId, Bytes), (Seq, Option<Record>)>;
+
+/// Records that are written but not on disk yet; `None` marks a removed one.
+#[derive(Default)]
+pub(super) struct Overlay(Mutex<Fresh>);
+
+impl Overlay {
+    fn lock(&self) -> MutexGuard<'_, Fresh> {
+        // A plain map: whoever panicked left it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn put(&self, seq: Seq, shard: ShardId, key: Bytes, record: Option<Record>) {
+        self.lock().insert((shard, key), (seq, record));
+    }
+
+    /// What is fresh about a key; `None`: look on disk.
+    pub fn get(&self, shard: ShardId, key: &[u8]) -> Option<Option<Record>> {
+        let fresh = self.lock();
+        if fresh.is_empty() {
+            return None;
+        }
+        fresh.get(&(shard, Bytes::copy_from_slice(key))).map(|(_, record)| record.clone())
+    }
+
+    /// What is fresh about a shard, in key order.
+    pub fn range(&self, shard: ShardId, after: Option<&[u8]>) -> Vec<(Bytes, Option<Record>)> {
+        let from = match after {
+            Some(after) => Bound::Excluded((shard, Bytes::copy_from_slice(after))),
+            None => Bound::Included((shard, Bytes::new())),
+        };
+        let fresh = self.lock();
+        let here = fresh.range((from, Bound::Unbounded)).take_while(|((at, _), _)| *at == shard);
+        here.map(|((_, key), (_, record))| (key.clone(), record.clone())).collect()
+    }
+
+    fn settle(&self, batches: &[Batch]) {
+        let mut fresh = self.lock();
+        for batch in batches {
+            for (shard, key, _) in &batch.records {
+                let place = (*shard, key.clone());
+                if fresh.get(&place).is_some_and(|(seq, _)| *seq == batch.seq) {
+                    fresh.remove(&place);
+                }
+            }
+        }
+    }
+}
+
+/// Starts the commit thread; it ends when the store is dropped.
+pub(super) fn start(
+    files: Arc<Files>,
+    overlay: Arc<Overlay>,
+    persisted: impl Fn(Seq) + Send + 'static,
+) -> std::io::Result<mpsc::Sender<Batch>> {
+    let (sender, receiver) = mpsc::channel::<Batch>();
+    thread::Builder::new().name("commit".into()).spawn(move || {
+        while let Ok(first) = receiver.recv() {
+            let mut batches = vec![first];
+            while batches.len() < BATCHES_MAX {
+                match receiver.try_recv() {
+                    Ok(batch) => batches.push(batch),
+                    Err(_) => break,
+                }
+            }
+            let begun = Instant::now();
+            if let Err(error) = write(&files, &batches) {
+                fail("cannot write to the data directory", &error);
+            }
+            metrics::histogram!("chord_commit_seconds").record(begun.elapsed().as_secs_f64());
+            metrics::histogram!("chord_commit_batches").record(batches.len() as f64);
+            overlay.settle(&batches);
+            if let Some(last) = batches.last() {
+                persisted(last.seq);
+            }
+        }
+    })?;
+    Ok(sender)
+}
+
+/// Writes batches in their order as one, and syncs. In one fjall batch all changes have one sequence
+/// number, so of several changes of a key only the last may be in it.
+fn write(files: &Files, batches: &[Batch]) -> fjall::Result<()> {
+    let mut records = BTreeMap::new();
+    let mut expiries = BTreeMap::new();
+    let mut metas = BTreeMap::new();
+    let mut sums = BTreeMap::new();
+    let mut counts = BTreeMap::new();
+    let mut node = None;
+    for batch in batches {
+        records.extend(batch.records.iter().map(|(shard, key, record)| ((*shard, key), record)));
+        expiries.extend(batch.unexpire.iter().map(|place| (place, false)));
+        expiries.extend(batch.expire.iter().map(|place| (place, true)));
+        metas.extend(batch.metas.iter().map(|(shard, meta)| (*shard, meta)));
+        sums.extend(batch.sums.iter().map(|(shard, bucket, sum)| ((*shard, *bucket), sum)));
+        counts.extend(batch.counts.iter());
+        node = batch.node.as_ref().or(node);
+    }
+    let mut out = files.db.batch().durability(Some(PersistMode::SyncData));
+    for ((shard, key), record) in records {
+        let place = format::record_key(shard, key);
+        match record {
+            Some(record) => out.insert(&files.records, place, format::encode_record(record)),
+            None => out.remove(&files.records, place),
+        }
+    }
+    for (place, present) in expiries {
+        if present {
+            out.insert(&files.expiries, place.clone(), Vec::<u8>::new());
+        } else {
+            out.remove(&files.expiries, place.clone());
+        }
+    }
+    for (shard, meta) in metas {
+        out.insert(&files.metas, shard.0.to_be_bytes().to_vec(), format::encode_meta(meta));
+    }
+    if let Some(node) = node {
+        out.insert(&files.node, "meta", format::encode_node(node));
+    }
+    for ((shard, bucket), sum) in sums {
+        let place = [&shard.0.to_be_bytes()[..], &[bucket]].concat();
+        out.insert(&files.digests, place, sum.to_le_bytes().to_vec());
+    }
+    for (shard, (keys, tombstones, bytes)) in counts {
+        let place = [&shard.0.to_be_bytes()[..], &[255]].concat();
+        let counts = [keys.to_le_bytes(), tombstones.to_le_bytes(), bytes.to_le_bytes()].concat();
+        out.insert(&files.digests, place, counts);
+    }
+    out.commit()
+}

@@ -1,0 +1,269 @@
+//! The store behind the core: fjall, with one fsync for many batches.
+//!
+//! The core's thread never waits for the disk: a batch goes into an overlay in memory, where reads see
+//! it at once, and to the commit thread, which writes everything that has gathered in one fjall batch
+//! with one fsync, takes it out of the overlay and reports how far it got. A failed write or fsync ends
+//! the process: what the disk holds is not known then, and trying again could call lost data durable.
+mod commit;
+pub mod format;
+
+use bytes::Bytes;
+use chord::{
+    shard::{
+        config::{ReplicaMeta, ShardId},
+        digest::{BUCKETS, Digest, summand},
+        record::{Record, Version},
+    },
+    store::{Change, Expiry, NodeMeta, Seq, Store},
+};
+use commit::{Batch, Overlay};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use format::{decode_meta, decode_node, decode_record};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, mpsc},
+};
+
+/// Exit code of a process whose disk failed it (`EX_IOERR`).
+pub const EXIT_IO: i32 = 74;
+
+/// Ends the process because the disk cannot be trusted.
+pub(crate) fn fail(what: &str, error: &dyn std::fmt::Display) -> ! {
+    tracing::error!(%error, "{what}; ending the process: nothing more may be called durable");
+    eprintln!("chord-node: {what}: {error}");
+    std::process::exit(EXIT_IO)
+}
+
+/// fjall's keyspaces, shared by the core's thread (reads) and the commit thread (writes).
+struct Files {
+    db: Database,
+    records: Keyspace,
+    metas: Keyspace,
+    digests: Keyspace,
+    expiries: Keyspace,
+    node: Keyspace,
+}
+
+/// [`Store`] on disk.
+pub struct FjallStore {
+    files: Arc<Files>,
+    overlay: Arc<Overlay>,
+    digests: HashMap<ShardId, Digest>,
+    seq: Seq,
+    commits: mpsc::Sender<Batch>,
+}
+
+impl FjallStore {
+    /// Opens (or makes) the store in `dir`; `persisted` is called from the commit thread with the number
+    /// of the last batch that is durable.
+    ///
+    /// # Errors
+    /// When fjall cannot open the directory, or what is there is damaged.
+    pub fn open(dir: &Path, persisted: impl Fn(Seq) + Send + 'static) -> anyhow::Result<FjallStore> {
+        let db = Database::builder(dir)
+            .cache_size(32 << 20)
+            .manual_journal_persist(true)
+            .max_journaling_size(128 << 20)
+            .worker_threads(1)
+            .open()?;
+        let keyspace = |name: &str, memtable: u64| {
+            db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable).manual_journal_persist(true))
+        };
+        let files = Files {
+            records: keyspace("records", 16 << 20)?,
+            metas: keyspace("metas", 4 << 20)?,
+            digests: keyspace("digests", 4 << 20)?,
+            expiries: keyspace("expiries", 4 << 20)?,
+            node: keyspace("node", 1 << 20)?,
+            db,
+        };
+        let mut digests: HashMap<ShardId, Digest> = HashMap::new();
+        for entry in files.digests.iter() {
+            let (key, value) = entry.into_inner()?;
+            let (Some((shard, bucket)), value) = (key.split_at_checked(4), value) else { continue };
+            let shard = ShardId(u32::from_be_bytes(shard.try_into()?));
+            let digest = digests.entry(shard).or_default();
+            let number = |at: usize| -> anyhow::Result<u64> {
+                let bytes = value.get(at..at + 8).ok_or_else(|| anyhow::anyhow!("a stored digest is damaged"))?;
+                Ok(u64::from_le_bytes(bytes.try_into()?))
+            };
+            match bucket.first() {
+                Some(&255) => (digest.keys, digest.tombstones, digest.bytes) = (number(0)?, number(8)?, number(16)?),
+                Some(&bucket) if usize::from(bucket) < BUCKETS => {
+                    digest.sums[usize::from(bucket)] = u128::from(number(0)?) | (u128::from(number(8)?) << 64);
+                }
+                _ => {}
+            }
+        }
+        let (files, overlay) = (Arc::new(files), Arc::new(Overlay::default()));
+        let commits = commit::start(files.clone(), overlay.clone(), persisted)?;
+        Ok(FjallStore { files, overlay, digests, seq: 0, commits })
+    }
+
+    /// Bytes on disk.
+    pub fn disk_space(&self) -> u64 {
+        self.files.db.disk_space().unwrap_or_default()
+    }
+
+    fn stored(&self, shard: ShardId, key: &[u8]) -> Option<Record> {
+        let found = self.files.records.get(format::record_key(shard, key));
+        let bytes = found.unwrap_or_else(|error| fail("cannot read a record", &error))?;
+        Some(decode_record(&bytes).unwrap_or_else(|error| fail("cannot use a record", &error)))
+    }
+
+    /// Notes the change of one key in the shard's digest; gives back what has to be written for it.
+    fn count(&mut self, shard: ShardId, key: &[u8], before: Option<&Record>, after: Option<&Record>) -> usize {
+        let digest = self.digests.entry(shard).or_default();
+        let size = |record: &Record| (key.len() + record.value_bytes()) as u64;
+        if let Some(before) = before {
+            let (bucket, sum) = summand(key, &before.version);
+            digest.sums[bucket] = digest.sums[bucket].wrapping_sub(sum);
+            if before.is_live() {
+                digest.keys -= 1;
+                digest.bytes -= size(before);
+            } else {
+                digest.tombstones -= 1;
+            }
+        }
+        if let Some(after) = after {
+            let (bucket, sum) = summand(key, &after.version);
+            digest.sums[bucket] = digest.sums[bucket].wrapping_add(sum);
+            if after.is_live() {
+                digest.keys += 1;
+                digest.bytes += size(after);
+            } else {
+                digest.tombstones += 1;
+            }
+        }
+        chord::shard::digest::bucket(key)
+    }
+
+    fn set(&mut self, batch: &mut Batch, shard: ShardId, key: Bytes, record: Option<Record>) {
+        let before = self.get(shard, &key);
+        if before.is_none() && record.is_none() {
+            return;
+        }
+        let bucket = self.count(shard, &key, before.as_ref(), record.as_ref());
+        batch.touched.insert((shard, bucket as u8));
+        if let Some(at_ms) = before.filter(Record::is_live).and_then(|before| before.expires_at_ms) {
+            batch.unexpire.push(format::expiry_key(at_ms, shard, &key));
+        }
+        if let Some(at_ms) = record.as_ref().filter(|record| record.is_live()).and_then(|record| record.expires_at_ms) {
+            batch.expire.push(format::expiry_key(at_ms, shard, &key));
+        }
+        self.overlay.put(self.seq, shard, key.clone(), record.clone());
+        batch.records.push((shard, key, record));
+    }
+}
+
+impl Store for FjallStore {
+    fn node(&self) -> Option<NodeMeta> {
+        let found = self.files.node.get("meta").unwrap_or_else(|error| fail("cannot read node metadata", &error))?;
+        Some(decode_node(&found).unwrap_or_else(|error| fail("cannot use node metadata", &error)))
+    }
+
+    fn metas(&self) -> Vec<(ShardId, ReplicaMeta)> {
+        let entries = self.files.metas.iter().map(|entry| {
+            let (key, value) = entry.into_inner().unwrap_or_else(|error| fail("cannot read replica metadata", &error));
+            let shard = <[u8; 4]>::try_from(&key[..]).unwrap_or_else(|error| fail("cannot use replica metadata", &error));
+            let meta = decode_meta(&value).unwrap_or_else(|error| fail("cannot use replica metadata", &error));
+            (ShardId(u32::from_be_bytes(shard)), meta)
+        });
+        entries.collect()
+    }
+
+    fn get(&self, shard: ShardId, key: &[u8]) -> Option<Record> {
+        match self.overlay.get(shard, key) {
+            Some(record) => record,
+            None => self.stored(shard, key),
+        }
+    }
+
+    fn scan(&self, shard: ShardId, after: Option<&[u8]>, limit: usize, bytes_max: usize) -> Vec<(Bytes, Record)> {
+        let mut fresh = self.overlay.range(shard, after).into_iter().peekable();
+        let from = format::record_key(shard, after.unwrap_or_default());
+        let stored = self.files.records.range(from..);
+        let mut stored = stored
+            .map(|entry| entry.into_inner().unwrap_or_else(|error| fail("cannot read records", &error)))
+            .take_while(|(key, _)| key.starts_with(&shard.0.to_be_bytes()))
+            .map(|(key, value)| (Bytes::copy_from_slice(&key[4..]), value))
+            .filter(|(key, _)| after != Some(&key[..]))
+            .peekable();
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while found.len() < limit && bytes < bytes_max {
+            let take_fresh = match (fresh.peek(), stored.peek()) {
+                (Some((new, _)), Some((old, _))) => {
+                    if new == old {
+                        stored.next();
+                        continue;
+                    }
+                    new < old
+                }
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (None, None) => break,
+            };
+            let entry = if take_fresh {
+                fresh.next().and_then(|(key, record)| Some((key, record?)))
+            } else {
+                stored.next().map(|(key, value)| {
+                    let record = decode_record(&value).unwrap_or_else(|error| fail("cannot use a record", &error));
+                    (key, record)
+                })
+            };
+            if let Some((key, record)) = entry {
+                bytes += key.len() + record.value_bytes();
+                found.push((key, record));
+            }
+        }
+        found
+    }
+
+    fn versions(&self, shard: ShardId) -> Vec<(Bytes, Version)> {
+        let records = self.scan(shard, None, usize::MAX, usize::MAX);
+        records.into_iter().map(|(key, record)| (key, record.version)).collect()
+    }
+
+    fn digest(&self, shard: ShardId) -> Digest {
+        self.digests.get(&shard).cloned().unwrap_or_default()
+    }
+
+    fn expiring(&self, until_ms: u64, limit: usize) -> Vec<Expiry> {
+        // What is only in the overlay is found a moment later.
+        let entries = self.files.expiries.range(..=until_ms.to_be_bytes().to_vec()).take(limit).filter_map(|entry| {
+            let key = entry.key().unwrap_or_else(|error| fail("cannot read expiries", &error));
+            let at_ms = u64::from_be_bytes(key.get(..8)?.try_into().ok()?);
+            let shard = ShardId(u32::from_be_bytes(key.get(8..12)?.try_into().ok()?));
+            Some(Expiry { at_ms, shard, key: Bytes::copy_from_slice(key.get(12..)?) })
+        });
+        entries.collect()
+    }
+
+    fn write(&mut self, changes: Vec<Change>) -> Seq {
+        self.seq += 1;
+        let mut batch = Batch::new(self.seq);
+        for change in changes {
+            match change {
+                Change::Put { shard, key, record } => self.set(&mut batch, shard, key, Some(record)),
+                Change::Drop { shard, key } => self.set(&mut batch, shard, key, None),
+                Change::Clear(shard) => {
+                    for (key, _) in self.versions(shard) {
+                        self.set(&mut batch, shard, key, None);
+                    }
+                }
+                Change::Meta(shard, meta) => batch.metas.push((shard, meta)),
+                Change::Node(meta) => batch.node = Some(meta),
+            }
+        }
+        for (shard, bucket) in &batch.touched {
+            let digest = self.digests.get(shard).cloned().unwrap_or_default();
+            batch.sums.push((*shard, *bucket, digest.sums[usize::from(*bucket)]));
+            batch.counts.insert(*shard, (digest.keys, digest.tombstones, digest.bytes));
+        }
+        if self.commits.send(batch).is_err() {
+            fail("the commit thread has ended", &"no more writes are possible");
+        }
+        self.seq
+    }
+}

@@ -1,10 +1,7 @@
 //! Connections: gRPC channels with or without TLS, and certificates that are read again when they change.
 use arc_swap::ArcSwap;
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    server::WebPkiClientVerifier,
-};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use std::{
     fmt, io,
@@ -184,8 +181,7 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A way to open byte streams, for those who do not reach members by TCP.
-pub type Dial =
-    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>> + Send + Sync>;
+pub type Dial = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>> + Send + Sync>;
 
 /// Opens TCP connections.
 pub fn tcp() -> Dial {

@@ -154,6 +154,17 @@ pub fn find_successor_reply(reply: v1::FindSuccessorResponse) -> Result<RingRepl
     let path = reply.path.into_iter().map(hop).collect::<Result<_>>()?;
     Ok(RingReply::FindSuccessor { owner: required_node("owner", reply.owner)?, predecessor, path })
 }
+pub fn closest(reply: v1::ClosestPrecedingFingerResponse) -> Result<RingReply> {
+    let node = required_node("node", reply.node)?;
+    Ok(RingReply::ClosestPrecedingFinger { node, is_owner: reply.is_owner, via: via(&reply.via)? })
+}
+pub fn from_closest(node: &NodeRef, is_owner: bool, via: Via) -> v1::ClosestPrecedingFingerResponse {
+    v1::ClosestPrecedingFingerResponse { node: Some(from_node(node)), is_owner, via: from_via(via) }
+}
+pub fn finger_table(reply: v1::GetFingerTableResponse) -> Result<RingReply> {
+    let finger = |finger: v1::Finger| Ok((finger.index, required_node("node", finger.node)?));
+    Ok(RingReply::GetFingerTable(reply.fingers.into_iter().map(finger).collect::<Result<_>>()?))
+}
 pub fn leave(request: v1::LeaveRequest) -> Result<RingRequest> {
     Ok(RingRequest::Leave {
         from: required_node("from", request.from)?,

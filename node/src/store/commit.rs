@@ -29,8 +29,8 @@ pub(super) struct Batch {
     pub touched: BTreeSet<(ShardId, u8)>,
     pub sums: Vec<(ShardId, u8, u128)>,
     pub counts: BTreeMap<ShardId, (u64, u64, u64)>,
-    pub expire: Vec<Vec<u8>>,
-    pub unexpire: Vec<Vec<u8>>,
+    /// Entries of the index of expiries that come (true) and go, in order.
+    pub expiries: Vec<(Vec<u8>, bool)>,
 }
 
 impl Batch {
@@ -43,35 +43,56 @@ impl Batch {
             touched: BTreeSet::new(),
             sums: Vec::new(),
             counts: BTreeMap::new(),
-            expire: Vec::new(),
-            unexpire: Vec::new(),
+            expiries: Vec::new(),
         }
     }
 }
 
-type Fresh = BTreeMap<(ShardId, Bytes), (Seq, Option<Record>)>;
+/// Changes that are written but not on disk yet, each with the batch that made it last.
+#[derive(Default)]
+struct Fresh {
+    /// `None` marks a removed record.
+    records: BTreeMap<(ShardId, Bytes), (Seq, Option<Record>)>,
+    /// Whether the entry of the index is there.
+    expiries: BTreeMap<Vec<u8>, (Seq, bool)>,
+    metas: BTreeMap<ShardId, (Seq, ReplicaMeta)>,
+    node: Option<(Seq, NodeMeta)>,
+}
 
-/// Records that are written but not on disk yet; `None` marks a removed one.
+/// What reads must see before the disk has it. Look here first, then on disk: an entry goes only after it is there.
 #[derive(Default)]
 pub(super) struct Overlay(Mutex<Fresh>);
 
 impl Overlay {
     fn lock(&self) -> MutexGuard<'_, Fresh> {
-        // A plain map: whoever panicked left it whole.
+        // Plain maps: whoever panicked left them whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn put(&self, seq: Seq, shard: ShardId, key: Bytes, record: Option<Record>) {
-        self.lock().insert((shard, key), (seq, record));
+    /// Takes a batch in.
+    pub fn add(&self, batch: &Batch) {
+        let mut fresh = self.lock();
+        for (shard, key, record) in &batch.records {
+            fresh.records.insert((*shard, key.clone()), (batch.seq, record.clone()));
+        }
+        for (place, present) in &batch.expiries {
+            fresh.expiries.insert(place.clone(), (batch.seq, *present));
+        }
+        for (shard, meta) in &batch.metas {
+            fresh.metas.insert(*shard, (batch.seq, meta.clone()));
+        }
+        if let Some(node) = &batch.node {
+            fresh.node = Some((batch.seq, node.clone()));
+        }
     }
 
     /// What is fresh about a key; `None`: look on disk.
     pub fn get(&self, shard: ShardId, key: &[u8]) -> Option<Option<Record>> {
         let fresh = self.lock();
-        if fresh.is_empty() {
+        if fresh.records.is_empty() {
             return None;
         }
-        fresh.get(&(shard, Bytes::copy_from_slice(key))).map(|(_, record)| record.clone())
+        fresh.records.get(&(shard, Bytes::copy_from_slice(key))).map(|(_, record)| record.clone())
     }
 
     /// What is fresh about a shard, in key order.
@@ -81,19 +102,43 @@ impl Overlay {
             None => Bound::Included((shard, Bytes::new())),
         };
         let fresh = self.lock();
-        let here = fresh.range((from, Bound::Unbounded)).take_while(|((at, _), _)| *at == shard);
+        let here = fresh.records.range((from, Bound::Unbounded)).take_while(|((at, _), _)| *at == shard);
         here.map(|((_, key), (_, record))| (key.clone(), record.clone())).collect()
     }
 
-    fn settle(&self, batches: &[Batch]) {
+    /// Fresh entries of the index of expiries up to `end`, and whether each is there.
+    pub fn expiries(&self, end: Bound<Vec<u8>>) -> BTreeMap<Vec<u8>, bool> {
+        let fresh = self.lock();
+        fresh.expiries.range((Bound::Unbounded, end)).map(|(place, (_, present))| (place.clone(), *present)).collect()
+    }
+
+    /// Fresh replica metadata.
+    pub fn metas(&self) -> BTreeMap<ShardId, ReplicaMeta> {
+        self.lock().metas.iter().map(|(shard, (_, meta))| (*shard, meta.clone())).collect()
+    }
+
+    /// Fresh node metadata.
+    pub fn node(&self) -> Option<NodeMeta> {
+        self.lock().node.as_ref().map(|(_, node)| node.clone())
+    }
+
+    /// Forgets what is on disk now: everything up to `last` that no later batch has changed.
+    fn settle(&self, batches: &[Batch], last: Seq) {
+        fn drop_old<K: Ord, V>(fresh: &mut BTreeMap<K, (Seq, V)>, place: &K, last: Seq) {
+            if fresh.get(place).is_some_and(|(seq, _)| *seq <= last) {
+                fresh.remove(place);
+            }
+        }
         let mut fresh = self.lock();
         for batch in batches {
             for (shard, key, _) in &batch.records {
-                let place = (*shard, key.clone());
-                if fresh.get(&place).is_some_and(|(seq, _)| *seq == batch.seq) {
-                    fresh.remove(&place);
-                }
+                drop_old(&mut fresh.records, &(*shard, key.clone()), last);
             }
+            batch.expiries.iter().for_each(|(place, _)| drop_old(&mut fresh.expiries, place, last));
+            batch.metas.iter().for_each(|(shard, _)| drop_old(&mut fresh.metas, shard, last));
+        }
+        if fresh.node.as_ref().is_some_and(|(seq, _)| *seq <= last) {
+            fresh.node = None;
         }
     }
 }
@@ -120,9 +165,9 @@ pub(super) fn start(
             }
             metrics::histogram!("chord_commit_seconds").record(begun.elapsed().as_secs_f64());
             metrics::histogram!("chord_commit_batches").record(batches.len() as f64);
-            overlay.settle(&batches);
-            if let Some(last) = batches.last() {
-                persisted(last.seq);
+            if let Some(last) = batches.last().map(|batch| batch.seq) {
+                overlay.settle(&batches, last);
+                persisted(last);
             }
         }
     })?;
@@ -140,8 +185,7 @@ fn write(files: &Files, batches: &[Batch]) -> fjall::Result<()> {
     let mut node = None;
     for batch in batches {
         records.extend(batch.records.iter().map(|(shard, key, record)| ((*shard, key), record)));
-        expiries.extend(batch.unexpire.iter().map(|place| (place, false)));
-        expiries.extend(batch.expire.iter().map(|place| (place, true)));
+        expiries.extend(batch.expiries.iter().map(|(place, present)| (place, *present)));
         metas.extend(batch.metas.iter().map(|(shard, meta)| (*shard, meta)));
         sums.extend(batch.sums.iter().map(|(shard, bucket, sum)| ((*shard, *bucket), sum)));
         counts.extend(batch.counts.iter());

@@ -331,10 +331,10 @@ mod tests {
         }
 
         #[test]
-        fn one_flipped_bit_is_noticed(record in record(), position in any::<prop::sample::Index>(), bit in 0..8) {
+        fn one_flipped_bit_is_noticed(record in record(), position in any::<prop::sample::Index>(), bit in 0..8u8) {
             let mut bytes = encode_record(&record);
             let at = position.index(bytes.len());
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1u8 << bit;
             prop_assert!(decode_record(&bytes).is_err());
         }
 

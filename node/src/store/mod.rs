@@ -147,13 +147,14 @@ impl FjallStore {
         let bucket = self.count(shard, &key, before.as_ref(), record.as_ref());
         batch.touched.insert((shard, bucket as u8));
         if let Some(at_ms) = before.filter(Record::is_live).and_then(|before| before.expires_at_ms) {
-            batch.unexpire.push(format::expiry_key(at_ms, shard, &key));
+            batch.expiries.push((format::expiry_key(at_ms, shard, &key), false));
         }
         if let Some(at_ms) = record.as_ref().filter(|record| record.is_live()).and_then(|record| record.expires_at_ms) {
-            batch.expire.push(format::expiry_key(at_ms, shard, &key));
+            batch.expiries.push((format::expiry_key(at_ms, shard, &key), true));
         }
-        self.overlay.put(self.seq, shard, key.clone(), record.clone());
         batch.records.push((shard, key, record));
+        // The next change of the same batch may be to the same key.
+        self.overlay.add(batch);
     }
 }
 

@@ -33,9 +33,10 @@ impl Map {
             if holders.iter().any(|m| *m >= answer.members.len()) {
                 continue;
             }
-            let leader = config.leader.map(|l| l as usize).filter(|l| *l < holders.len());
+            let leader = config.leader.map(|l| l as usize).filter(|l| *l < answer.members.len());
             if let Some(leader) = leader {
-                holders[..=leader].rotate_right(1);
+                holders.retain(|m| *m != leader);
+                holders.insert(0, leader);
             }
             *slot = Some(Route { epoch: config.epoch, holders, leader_known: leader.is_some() });
         }
@@ -112,8 +113,9 @@ mod tests {
     fn keys_go_to_the_shard_of_their_hash() {
         let mut answer = answer(1, &["a", "b"], &[], None);
         answer.shards = 2;
-        answer.configs =
-            (0..2).map(|shard| v1::ShardConfig { shard, epoch: 1, members: vec![shard], leader: Some(0) }).collect();
+        answer.configs = (0..2)
+            .map(|shard| v1::ShardConfig { shard, epoch: 1, members: vec![shard], leader: Some(shard) })
+            .collect();
         let map = Map::from_answer(answer).unwrap();
         for key in (0u8..32).map(|byte| [byte]) {
             let upper_half = Id::of_key(&key).top() >> 63;
@@ -123,8 +125,8 @@ mod tests {
 
     #[test]
     fn an_older_answer_does_not_replace_a_newer_configuration() {
-        let newer = Map::from_answer(answer(5, &["a", "b"], &[1], Some(0))).unwrap();
-        let older = Map::from_answer(answer(4, &["x", "a", "b"], &[1], Some(0))).unwrap();
+        let newer = Map::from_answer(answer(5, &["a", "b"], &[1], Some(1))).unwrap();
+        let older = Map::from_answer(answer(4, &["x", "a", "b"], &[1], Some(1))).unwrap();
         assert_eq!(order(&older.clone().merge(&newer)), ["b:7401"], "and its places are translated");
         assert_eq!(order(&newer.merge(&older)), ["b:7401"]);
     }
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn another_ring_at_the_same_address_is_not_mixed_in() {
-        let old = Map::from_answer(answer(9, &["a", "b"], &[1], Some(0))).unwrap();
+        let old = Map::from_answer(answer(9, &["a", "b"], &[1], Some(1))).unwrap();
         let mut other = answer(1, &["a", "b"], &[0], Some(0));
         other.ring_id = vec![2; 16].into();
         assert_eq!(order(&Map::from_answer(other).unwrap().merge(&old)), ["a:7401"]);

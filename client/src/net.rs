@@ -214,12 +214,20 @@ impl Link {
 /// # Errors
 /// When `addr` is not host:port.
 pub fn link(addr: &str, tls: Option<Tls>, dial: Dial) -> Result<Link, String> {
+    link_within(addr, tls, dial, CONNECT_TIMEOUT)
+}
+
+/// As [`link`], with another time to open a connection.
+///
+/// # Errors
+/// When `addr` is not host:port.
+pub fn link_within(addr: &str, tls: Option<Tls>, dial: Dial, connect_timeout: Duration) -> Result<Link, String> {
     let host = addr.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
     let host = host.filter(|host| !host.is_empty()).ok_or_else(|| format!("`{addr}` is not host:port"))?;
     let name = ServerName::try_from(host).map_err(|error| format!("`{addr}`: {error}"))?;
     let endpoint = Endpoint::from_shared(format!("http://{addr}"))
         .map_err(|error| format!("`{addr}` is not host:port: {error}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(3))

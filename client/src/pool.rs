@@ -29,7 +29,9 @@ pub(crate) struct Peer {
 impl Peer {
     fn new(address: &str, endpoints: &Endpoints, connections: usize) -> Result<Peer, String> {
         let links = (0..connections)
-            .map(|_| net::link(address, endpoints.tls.clone(), endpoints.dial.clone()))
+            .map(|_| {
+                net::link_within(address, endpoints.tls.clone(), endpoints.dial.clone(), endpoints.connect_timeout)
+            })
             .collect::<Result<_, _>>()?;
         let (next, avoid_until_ms) = (AtomicUsize::new(0), AtomicU64::new(0));
         Ok(Peer { address: address.to_owned(), links, next, avoid_until_ms, born: Instant::now() })

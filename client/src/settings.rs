@@ -11,12 +11,18 @@ pub struct Endpoints {
     pub(crate) addresses: Vec<String>,
     pub(crate) tls: Option<Tls>,
     pub(crate) dial: Dial,
+    pub(crate) connect_timeout: Duration,
 }
 
 impl Endpoints {
     /// `addresses`: `host:port` of the client service of any members, at least one; the rest is learnt.
     pub fn new<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Endpoints {
-        Endpoints { addresses: addresses.into_iter().map(Into::into).collect(), tls: None, dial: net::tcp() }
+        Endpoints {
+            addresses: addresses.into_iter().map(Into::into).collect(),
+            tls: None,
+            dial: net::tcp(),
+            connect_timeout: net::CONNECT_TIMEOUT,
+        }
     }
 
     /// Speaks TLS, and shows this identity. A server's certificate must name the host of its address.
@@ -37,6 +43,13 @@ impl Endpoints {
     #[must_use]
     pub fn dial(mut self, dial: Dial) -> Endpoints {
         self.dial = dial;
+        self
+    }
+
+    /// Time to open a connection, TLS included; 1 s by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Endpoints {
+        self.connect_timeout = timeout;
         self
     }
 }

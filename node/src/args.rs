@@ -160,7 +160,8 @@ pub fn with_file(args: Vec<String>, command: &clap::Command) -> anyhow::Result<V
         }
     }
     let Some(path) = named else { return Ok(args) };
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read the file --config names, {path}"))?;
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read the file --config names, {path}"))?;
     let table: toml::Table = text.parse().with_context(|| format!("{path} is not TOML"))?;
     let mut merged: Vec<String> = args.iter().take(1).cloned().collect();
     for (key, value) in table {
@@ -207,9 +208,23 @@ impl Args {
             bail!("give exactly one of --managed, --join and --bootstrap: who decides which ring this node is in?");
         }
         if self.placement == Placement::Balanced && self.ordinal().is_none() {
-            bail!("--placement balanced needs a --name that ends in a number, such as node-0; or use --placement hashed");
+            bail!(
+                "--placement balanced needs a --name that ends in a number, such as node-0; or use --placement hashed"
+            );
         }
-        self.settings().validate().map_err(anyhow::Error::msg)
+        self.settings().validate().map_err(anyhow::Error::msg)?;
+        let advertised = [
+            ("internal", self.internal_addr, &self.advertise_internal),
+            ("client", self.client_addr, &self.advertise_client),
+        ];
+        for (port, listen, advertise) in advertised {
+            if listen.ip().is_unspecified() && advertise.is_none() {
+                bail!(
+                    "--{port}-addr {listen} is every address: say with --advertise-{port} host:port how others reach it"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// The number at the end of the name.
@@ -248,7 +263,8 @@ mod tests {
     use super::*;
 
     fn args(more: &[&str]) -> anyhow::Result<Args> {
-        let base = ["chord-node", "--name", "n-3", "--data-dir", "d"];
+        let name = if more.iter().any(|flag| flag.starts_with("--name")) { "--zone=z" } else { "--name=n-3" };
+        let base = ["chord-node", name, "--data-dir=d", "--advertise-internal=n-3:7400", "--advertise-client=n-3:7401"];
         let args = Args::try_parse_from(base.iter().chain(more))?;
         args.check()?;
         Ok(args)
@@ -278,6 +294,9 @@ mod tests {
             assert!(error.contains(needle), "{flags:?}: {error}");
         }
         assert!(args(&["--bootstrap"]).is_ok());
+        let silent = Args::parse_from(["chord-node", "--name=n-3", "--data-dir=d", "--bootstrap"]);
+        let error = silent.check().expect_err("nobody could reach it").to_string();
+        assert!(error.contains("--advertise-internal"), "{error}");
     }
 
     #[test]

@@ -37,7 +37,12 @@ pub async fn watch(dir: std::path::PathBuf, driver: Driver) {
             let now_full = used >= if full { RESUME } else { REFUSE };
             if now_full != full {
                 full = now_full;
-                tracing::warn!(used_percent = used, full, "writes that grow the data are {}", if full { "refused" } else { "taken again" });
+                tracing::warn!(
+                    used_percent = used,
+                    full,
+                    "writes that grow the data are {}",
+                    if full { "refused" } else { "taken again" }
+                );
                 driver.send(Command::Input(Input::DiskFull(full)));
             }
         }

@@ -39,19 +39,23 @@ impl DataDir {
     pub fn open(path: &Path, name: &str, ring: &str, namespace: &str) -> anyhow::Result<DataDir> {
         let shown = path.display();
         fs::create_dir_all(path).with_context(|| format!("cannot make the data directory {shown}"))?;
-        let lock = File::create(path.join("lock")).with_context(|| format!("cannot write to the data directory {shown}"))?;
+        let lock =
+            File::create(path.join("lock")).with_context(|| format!("cannot write to the data directory {shown}"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 bail!("another process uses the data directory {shown}; give each node its own --data-dir")
             }
-            Err(TryLockError::Error(error)) => return Err(error).context(format!("cannot lock the data directory {shown}")),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).context(format!("cannot lock the data directory {shown}"));
+            }
         }
         let file = path.join("identity.json");
         let identity = if file.exists() {
             let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let known: Identity = serde_json::from_str(&text)
-                .with_context(|| format!("{} is damaged; restore it, or start with an empty directory", file.display()))?;
+            let known: Identity = serde_json::from_str(&text).with_context(|| {
+                format!("{} is damaged; restore it, or start with an empty directory", file.display())
+            })?;
             if known.format > u32::from(crate::store::format::FORMAT) {
                 bail!(
                     "the data directory {shown} has format {}, this version knows up to {}; use the newer version",
@@ -71,7 +75,9 @@ impl DataDir {
             known
         } else {
             if fs::read_dir(path)?.any(|entry| entry.is_ok_and(|entry| entry.file_name() == "store")) {
-                bail!("the data directory {shown} has data but no identity.json; restore it, or start with an empty directory");
+                bail!(
+                    "the data directory {shown} has data but no identity.json; restore it, or start with an empty directory"
+                );
             }
             let fresh = Identity {
                 format: u32::from(crate::store::format::FORMAT),
@@ -120,7 +126,8 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let first = DataDir::open(dir.path(), "n-0", "demo", "default")?;
         let disk = first.disk()?;
-        let error = DataDir::open(dir.path(), "n-0", "demo", "default").err().context("two processes on one directory")?;
+        let error =
+            DataDir::open(dir.path(), "n-0", "demo", "default").err().context("two processes on one directory")?;
         assert!(error.to_string().contains("another process"), "{error}");
         drop(first);
         let error = DataDir::open(dir.path(), "n-1", "demo", "default").err().context("a foreign directory")?;

@@ -36,7 +36,8 @@ pub fn record(took: Duration) {
 /// Median and 99th percentile of the last half to whole minute, microseconds; zeros when there was nothing.
 pub fn recent() -> (u64, u64) {
     with(|window| {
-        let counts: Vec<u64> = window.now.iter().zip(&window.before).map(|(a, b)| u64::from(*a) + u64::from(*b)).collect();
+        let counts: Vec<u64> =
+            window.now.iter().zip(&window.before).map(|(a, b)| u64::from(*a) + u64::from(*b)).collect();
         let total: u64 = counts.iter().sum();
         let percentile = |share: f64| {
             let rank = (total as f64 * share).ceil() as u64;

@@ -70,13 +70,14 @@ impl Peers {
             runtime,
             links: Mutex::default(),
             sessions: Mutex::default(),
-            // Rises over restarts as well: a peer takes only the newest session.
-            session_number: AtomicU64::new(crate::driver::wall_ms() << 16),
+            session_number: AtomicU64::new(0),
         }))
     }
 
     /// Who this node is, once its core has started.
     pub fn set_me(&self, me: NodeRef) {
+        // A peer takes only the newest session. The incarnation rises over restarts whatever the clock does.
+        self.0.session_number.store(me.incarnation << 32, Ordering::Relaxed);
         let _ = self.0.me.set(me);
     }
 

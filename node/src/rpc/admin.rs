@@ -51,18 +51,17 @@ fn optional_id(field: &str, bytes: &[u8]) -> Result<Option<u128>, Status> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    convert::u128_of("ring_id", bytes).map(Some).map_err(|_| Status::invalid_argument(format!("{field}: must have 16 bytes")))
+    convert::u128_of("ring_id", bytes)
+        .map(Some)
+        .map_err(|_| Status::invalid_argument(format!("{field}: must have 16 bytes")))
 }
 
 #[tonic::async_trait]
 impl Admin for AdminService {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
         let (disk_free_bytes, disk_total_bytes) = crate::disk::space(&self.data_dir).unwrap_or_default();
-        let certificate_sha256 = self
-            .tls
-            .as_ref()
-            .map(|tls| Sha256::digest(&tls.current().leaf).to_vec().into())
-            .unwrap_or_default();
+        let certificate_sha256 =
+            self.tls.as_ref().map(|tls| Sha256::digest(&tls.current().leaf).to_vec().into()).unwrap_or_default();
         let status = self.driver.inspect(move |core| {
             let neighbours = core.neighbours();
             let status = core.status();
@@ -118,10 +117,7 @@ impl Admin for AdminService {
         Ok(Response::new(v1::AbortLeaveResponse { state }))
     }
 
-    async fn prepare_restart(
-        &self,
-        request: Request<v1::PrepareRestartRequest>,
-    ) -> Answer<v1::PrepareRestartResponse> {
+    async fn prepare_restart(&self, request: Request<v1::PrepareRestartRequest>) -> Answer<v1::PrepareRestartResponse> {
         let prepare = request.into_inner();
         let ttl = Nanos::from_millis(prepare.ttl_ms.min(600_000));
         self.act(prepare.operator_epoch, &prepare.disk_uuid, AdminAction::PrepareRestart { ttl }).await?;

@@ -117,7 +117,9 @@ fn via(text: &str) -> Result<Via> {
     match text {
         "start" => Ok(Via::Start),
         "owner" => Ok(Via::Owner),
-        _ => (number("finger").map(Via::Finger)).or_else(|| number("successor").map(Via::Successor)).ok_or(Malformed("via")),
+        _ => (number("finger").map(Via::Finger))
+            .or_else(|| number("successor").map(Via::Successor))
+            .ok_or(Malformed("via")),
     }
 }
 pub fn from_hop(hop: &Hop) -> v1::Hop {
@@ -150,7 +152,8 @@ pub fn find_successor(request: v1::FindSuccessorRequest) -> Result<RingRequest> 
     Ok(RingRequest::FindSuccessor { target: id("target", &request.target)?, hops: request.hops, trace: request.trace })
 }
 pub fn find_successor_reply(reply: v1::FindSuccessorResponse) -> Result<RingReply> {
-    let predecessor = (!reply.predecessor_id.is_empty()).then(|| id("predecessor_id", &reply.predecessor_id)).transpose()?;
+    let predecessor =
+        (!reply.predecessor_id.is_empty()).then(|| id("predecessor_id", &reply.predecessor_id)).transpose()?;
     let path = reply.path.into_iter().map(hop).collect::<Result<_>>()?;
     Ok(RingReply::FindSuccessor { owner: required_node("owner", reply.owner)?, predecessor, path })
 }
@@ -279,7 +282,8 @@ fn records(wire: Vec<v1::Record>) -> Result<Vec<(Bytes, Record)>> {
     wire.into_iter().map(record).collect()
 }
 fn from_versions(keys: &[(Bytes, Version)]) -> Vec<v1::KeyVersion> {
-    let one = |(key, version): &(Bytes, Version)| v1::KeyVersion { key: key.clone(), version: Some(from_version(version)) };
+    let one =
+        |(key, version): &(Bytes, Version)| v1::KeyVersion { key: key.clone(), version: Some(from_version(version)) };
     keys.iter().map(one).collect()
 }
 fn versions(wire: Vec<v1::KeyVersion>) -> Result<Vec<(Bytes, Version)>> {
@@ -335,11 +339,9 @@ pub fn from_shard_msg(msg: &ShardMsg) -> v1::ShardMessage {
             buckets: buckets.clone(),
         }),
         ShardKind::Stable { keys } => Kind::Stable(v1::Stable { keys: from_versions(keys) }),
-        ShardKind::Nack { promised, config, sealed } => Kind::Nack(v1::Nack {
-            promised: promised.0,
-            config: config.as_ref().map(from_config),
-            sealed: *sealed,
-        }),
+        ShardKind::Nack { promised, config, sealed } => {
+            Kind::Nack(v1::Nack { promised: promised.0, config: config.as_ref().map(from_config), sealed: *sealed })
+        }
         ShardKind::Retire { next } => Kind::Retire(v1::Retire { next: Some(from_config(next)) }),
         ShardKind::MapRequest { shards } => {
             Kind::MapRequest(v1::MapRequest { shards: shards.iter().map(|shard| shard.0).collect() })
@@ -386,9 +388,7 @@ pub fn shard_msg(wire: v1::ShardMessage) -> Result<ShardMsg> {
         Kind::ConfirmAck(ack) => ShardKind::ConfirmAck { number: ack.number },
         Kind::Seal(seal) => ShardKind::Seal { next: config(seal.next)? },
         Kind::SealAck(ack) => ShardKind::SealAck { digest: u128_of("digest", &ack.digest)? },
-        Kind::TransferRequest(request) => {
-            ShardKind::TransferRequest { after: request.after, round: request.round }
-        }
+        Kind::TransferRequest(request) => ShardKind::TransferRequest { after: request.after, round: request.round },
         Kind::TransferChunk(chunk) => {
             ShardKind::TransferChunk { records: records(chunk.records)?, round: chunk.round, last: chunk.last }
         }
@@ -401,12 +401,9 @@ pub fn shard_msg(wire: v1::ShardMessage) -> Result<ShardMsg> {
             pre_copy: install.pre_copy,
             full: install.full,
         },
-        Kind::InstallAck(ack) => ShardKind::InstallAck {
-            part: ack.part,
-            last: ack.last,
-            pre_copy: ack.pre_copy,
-            mismatch: ack.mismatch,
-        },
+        Kind::InstallAck(ack) => {
+            ShardKind::InstallAck { part: ack.part, last: ack.last, pre_copy: ack.pre_copy, mismatch: ack.mismatch }
+        }
         Kind::DigestRequest(request) => ShardKind::DigestRequest { buckets: request.buckets },
         Kind::Digest(digest) => {
             let sums = match digest.sums.len() {

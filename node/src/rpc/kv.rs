@@ -54,6 +54,9 @@ impl Call {
 /// `grpc-timeout`: up to 8 digits and a unit.
 fn timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 {
+        return None;
+    }
     let value: u64 = digits.parse().ok()?;
     match unit {
         "H" => Some(Duration::from_secs(value * 3600)),
@@ -140,21 +143,24 @@ impl Single {
 fn failure(outcome: Outcome) -> Status {
     match outcome {
         Outcome::NotLeader(_) | Outcome::Unavailable(_) => {
-            let why = if let Outcome::Unavailable(why) = outcome { why } else { "another node leads the shard; ask again" };
+            let why =
+                if let Outcome::Unavailable(why) = outcome { why } else { "another node leads the shard; ask again" };
             Status::unavailable(format!("nothing was changed: {why}"))
         }
         Outcome::Overloaded(after) => {
             let after = Duration::from_nanos(after.0);
             let details = ErrorDetails::with_retry_info(Some(after));
-            Status::with_error_details(Code::ResourceExhausted, "too many requests; try again after the given time", details)
+            Status::with_error_details(
+                Code::ResourceExhausted,
+                "too many requests; try again after the given time",
+                details,
+            )
         }
         Outcome::DiskFull => Status::resource_exhausted(
             "the data volume is nearly full: only deletes and reads are taken; delete keys, grow the volume or add members",
         ),
         Outcome::Invalid(why) => Status::invalid_argument(why),
-        Outcome::Unknown(why) => {
-            Status::aborted(format!("outcome unknown, it takes effect once or never: {why}"))
-        }
+        Outcome::Unknown(why) => Status::aborted(format!("outcome unknown, it takes effect once or never: {why}")),
         _ => Status::internal("the core gave another kind of answer than was asked for"),
     }
 }
@@ -170,7 +176,9 @@ impl KvService {
         let begun = Instant::now();
         let operation = single.operation()?;
         if call.left().is_zero() {
-            return Err(Status::deadline_exceeded("the deadline had passed before the request arrived; nothing was changed"));
+            return Err(Status::deadline_exceeded(
+                "the deadline had passed before the request arrived; nothing was changed",
+            ));
         }
         let kind = match &single {
             Single::Get(_) => "get",
@@ -191,10 +199,9 @@ impl KvService {
             }
             Outcome::Written(version) => Kind::Put(v1::PutResponse { version: Some(from_version(&version)) }),
             Outcome::Deleted(existed) => Kind::Delete(v1::DeleteResponse { existed }),
-            Outcome::Compared { applied, revision } => Kind::CompareAndSet(v1::CompareAndSetResponse {
-                applied,
-                version: revision.as_ref().map(from_version),
-            }),
+            Outcome::Compared { applied, revision } => {
+                Kind::CompareAndSet(v1::CompareAndSetResponse { applied, version: revision.as_ref().map(from_version) })
+            }
             Outcome::NotLeader(Some(node)) if !call.forwarded => {
                 return self.forward(single, &node.client_addr, call).await;
             }
@@ -275,10 +282,7 @@ impl Kv for KvService {
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Answer<v1::DeleteResponse> {
         one!(self, request, Delete)
     }
-    async fn compare_and_set(
-        &self,
-        request: Request<v1::CompareAndSetRequest>,
-    ) -> Answer<v1::CompareAndSetResponse> {
+    async fn compare_and_set(&self, request: Request<v1::CompareAndSetRequest>) -> Answer<v1::CompareAndSetResponse> {
         one!(self, request, CompareAndSet)
     }
 
@@ -333,7 +337,8 @@ impl Kv for KvService {
         let mut bytes = 0;
         // Shards are small: a page gathers as many as fit.
         while entries.len() < limit && bytes < MESSAGE_BYTES_MAX / 4 && shard < shards {
-            let operation = Operation::Scan { shard: ShardId(shard), after: after.clone(), limit: limit - entries.len() };
+            let operation =
+                Operation::Scan { shard: ShardId(shard), after: after.clone(), limit: limit - entries.len() };
             let (page, more) = match self.driver.operate(operation, call.left()).await {
                 Outcome::Page(page, more) => (page, more),
                 Outcome::NotLeader(Some(node)) if !call.forwarded => {
@@ -437,6 +442,8 @@ mod tests {
     fn deadlines_are_read_in_every_unit() {
         assert_eq!(timeout("5S"), Some(Duration::from_secs(5)));
         assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(timeout("18446744073709551615H"), None, "more digits than gRPC allows");
         assert_eq!(timeout("x"), None);
         assert_eq!(timeout(""), None);
     }

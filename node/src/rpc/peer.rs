@@ -63,7 +63,10 @@ impl Ring for PeerService {
         Ok(Response::new(v1::GetPredecessorResponse { predecessor: node.as_ref().map(from_node) }))
     }
 
-    async fn get_successor_list(&self, _: Request<v1::GetSuccessorListRequest>) -> Answer<v1::GetSuccessorListResponse> {
+    async fn get_successor_list(
+        &self,
+        _: Request<v1::GetSuccessorListRequest>,
+    ) -> Answer<v1::GetSuccessorListResponse> {
         let reply = self.ask(RingRequest::GetSuccessorList).await?;
         let RingReply::GetSuccessorList(neighbours) = reply else { return Err(odd()) };
         Ok(Response::new(convert::from_neighbours(neighbours)))
@@ -125,7 +128,8 @@ pub fn finger((index, start, node): &(u32, Id, chord::member::NodeRef)) -> v1::F
 impl Shard for PeerService {
     async fn exchange(&self, request: Request<Streaming<v1::ShardFrame>>) -> Answer<v1::ExchangeResponse> {
         let mut frames = request.into_inner();
-        let first = frames.next().await.ok_or_else(|| Status::invalid_argument("the first frame must be a hello"))??;
+        let first =
+            frames.next().await.ok_or_else(|| Status::invalid_argument("the first frame must be a hello"))??;
         let hello = first.hello.ok_or_else(|| Status::invalid_argument("the first frame must be a hello"))?;
         let from = convert::required_node("from", hello.from).map_err(bad)?.key;
         let ring_id = convert::u128_of("ring_id", &hello.ring_id).map_err(bad)?;

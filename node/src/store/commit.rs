@@ -69,12 +69,14 @@ impl Overlay {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a batch in.
-    pub fn add(&self, batch: &Batch) {
+    /// Takes in one record, or that it is gone.
+    pub fn put(&self, seq: Seq, shard: ShardId, key: Bytes, record: Option<Record>) {
+        self.lock().records.insert((shard, key), (seq, record));
+    }
+
+    /// Takes in what a batch changes beside records.
+    pub fn add_rest(&self, batch: &Batch) {
         let mut fresh = self.lock();
-        for (shard, key, record) in &batch.records {
-            fresh.records.insert((*shard, key.clone()), (batch.seq, record.clone()));
-        }
         for (place, present) in &batch.expiries {
             fresh.expiries.insert(place.clone(), (batch.seq, *present));
         }

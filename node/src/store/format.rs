@@ -307,8 +307,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn version() -> impl Strategy<Value = Version> {
-        (any::<u64>(), any::<u64>(), any::<u64>())
-            .prop_map(|(epoch, ballot, seq)| Version { epoch, ballot: Ballot(ballot), seq })
+        (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(epoch, ballot, seq)| Version {
+            epoch,
+            ballot: Ballot(ballot),
+            seq,
+        })
     }
     fn recent() -> impl Strategy<Value = RecentOp> {
         (any::<u128>(), any::<u64>(), proptest::option::of(version()), proptest::option::of(version()))

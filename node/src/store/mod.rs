@@ -20,7 +20,8 @@ use commit::{Batch, Overlay};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use format::{decode_meta, decode_node, decode_record};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
     path::Path,
     sync::{Arc, mpsc},
 };
@@ -68,7 +69,9 @@ impl FjallStore {
             .worker_threads(1)
             .open()?;
         let keyspace = |name: &str, memtable: u64| {
-            db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable).manual_journal_persist(true))
+            db.keyspace(name, || {
+                KeyspaceCreateOptions::default().max_memtable_size(memtable).manual_journal_persist(true)
+            })
         };
         let files = Files {
             records: keyspace("records", 16 << 20)?,
@@ -139,6 +142,40 @@ impl FjallStore {
         chord::shard::digest::bucket(key)
     }
 
+    /// Visits the records of a shard in key order, from after `after`, as long as `visit` says to go on.
+    fn walk(&self, shard: ShardId, after: Option<&[u8]>, mut visit: impl FnMut(Bytes, Record) -> bool) {
+        let mut fresh = self.overlay.range(shard, after).into_iter().peekable();
+        let from = format::record_key(shard, after.unwrap_or_default());
+        let mut stored = (self.files.records.range(from..))
+            .map(|entry| entry.into_inner().unwrap_or_else(|error| fail("cannot read records", &error)))
+            .take_while(|(key, _)| key.starts_with(&shard.0.to_be_bytes()))
+            .map(|(key, value)| (Bytes::copy_from_slice(&key[4..]), value))
+            .filter(|(key, _)| after != Some(&key[..]))
+            .peekable();
+        loop {
+            let take_fresh = match (fresh.peek(), stored.peek()) {
+                (Some((new, _)), Some((old, _))) if new == old => {
+                    stored.next();
+                    continue;
+                }
+                (Some((new, _)), Some((old, _))) => new < old,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (None, None) => return,
+            };
+            let entry = if take_fresh {
+                fresh.next().and_then(|(key, record)| Some((key, record?)))
+            } else {
+                stored.next().map(|(key, value)| {
+                    (key, decode_record(&value).unwrap_or_else(|error| fail("cannot use a record", &error)))
+                })
+            };
+            if entry.is_some_and(|(key, record)| !visit(key, record)) {
+                return;
+            }
+        }
+    }
+
     fn set(&mut self, batch: &mut Batch, shard: ShardId, key: Bytes, record: Option<Record>) {
         let before = self.get(shard, &key);
         if before.is_none() && record.is_none() {
@@ -152,26 +189,32 @@ impl FjallStore {
         if let Some(at_ms) = record.as_ref().filter(|record| record.is_live()).and_then(|record| record.expires_at_ms) {
             batch.expiries.push((format::expiry_key(at_ms, shard, &key), true));
         }
+        self.overlay.put(self.seq, shard, key.clone(), record.clone());
         batch.records.push((shard, key, record));
-        // The next change of the same batch may be to the same key.
-        self.overlay.add(batch);
     }
 }
 
 impl Store for FjallStore {
     fn node(&self) -> Option<NodeMeta> {
+        if let Some(fresh) = self.overlay.node() {
+            return Some(fresh);
+        }
         let found = self.files.node.get("meta").unwrap_or_else(|error| fail("cannot read node metadata", &error))?;
         Some(decode_node(&found).unwrap_or_else(|error| fail("cannot use node metadata", &error)))
     }
 
     fn metas(&self) -> Vec<(ShardId, ReplicaMeta)> {
+        let fresh = self.overlay.metas();
         let entries = self.files.metas.iter().map(|entry| {
             let (key, value) = entry.into_inner().unwrap_or_else(|error| fail("cannot read replica metadata", &error));
-            let shard = <[u8; 4]>::try_from(&key[..]).unwrap_or_else(|error| fail("cannot use replica metadata", &error));
+            let shard =
+                <[u8; 4]>::try_from(&key[..]).unwrap_or_else(|error| fail("cannot use replica metadata", &error));
             let meta = decode_meta(&value).unwrap_or_else(|error| fail("cannot use replica metadata", &error));
             (ShardId(u32::from_be_bytes(shard)), meta)
         });
-        entries.collect()
+        let mut metas: BTreeMap<ShardId, ReplicaMeta> = entries.collect();
+        metas.extend(fresh);
+        metas.into_iter().collect()
     }
 
     fn get(&self, shard: ShardId, key: &[u8]) -> Option<Record> {
@@ -182,48 +225,25 @@ impl Store for FjallStore {
     }
 
     fn scan(&self, shard: ShardId, after: Option<&[u8]>, limit: usize, bytes_max: usize) -> Vec<(Bytes, Record)> {
-        let mut fresh = self.overlay.range(shard, after).into_iter().peekable();
-        let from = format::record_key(shard, after.unwrap_or_default());
-        let stored = self.files.records.range(from..);
-        let mut stored = stored
-            .map(|entry| entry.into_inner().unwrap_or_else(|error| fail("cannot read records", &error)))
-            .take_while(|(key, _)| key.starts_with(&shard.0.to_be_bytes()))
-            .map(|(key, value)| (Bytes::copy_from_slice(&key[4..]), value))
-            .filter(|(key, _)| after != Some(&key[..]))
-            .peekable();
         let (mut found, mut bytes) = (Vec::new(), 0);
-        while found.len() < limit && bytes < bytes_max {
-            let take_fresh = match (fresh.peek(), stored.peek()) {
-                (Some((new, _)), Some((old, _))) => {
-                    if new == old {
-                        stored.next();
-                        continue;
-                    }
-                    new < old
-                }
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (None, None) => break,
-            };
-            let entry = if take_fresh {
-                fresh.next().and_then(|(key, record)| Some((key, record?)))
-            } else {
-                stored.next().map(|(key, value)| {
-                    let record = decode_record(&value).unwrap_or_else(|error| fail("cannot use a record", &error));
-                    (key, record)
-                })
-            };
-            if let Some((key, record)) = entry {
-                bytes += key.len() + record.value_bytes();
-                found.push((key, record));
-            }
+        if limit == 0 {
+            return found;
         }
+        self.walk(shard, after, |key, record| {
+            bytes += key.len() + record.value_bytes();
+            found.push((key, record));
+            found.len() < limit && bytes < bytes_max
+        });
         found
     }
 
     fn versions(&self, shard: ShardId) -> Vec<(Bytes, Version)> {
-        let records = self.scan(shard, None, usize::MAX, usize::MAX);
-        records.into_iter().map(|(key, record)| (key, record.version)).collect()
+        let mut versions = Vec::new();
+        self.walk(shard, None, |key, record| {
+            versions.push((key, record.version));
+            true
+        });
+        versions
     }
 
     fn digest(&self, shard: ShardId) -> Digest {
@@ -231,14 +251,21 @@ impl Store for FjallStore {
     }
 
     fn expiring(&self, until_ms: u64, limit: usize) -> Vec<Expiry> {
-        // What is only in the overlay is found a moment later.
-        let entries = self.files.expiries.range(..=until_ms.to_be_bytes().to_vec()).take(limit).filter_map(|entry| {
-            let key = entry.key().unwrap_or_else(|error| fail("cannot read expiries", &error));
-            let at_ms = u64::from_be_bytes(key.get(..8)?.try_into().ok()?);
-            let shard = ShardId(u32::from_be_bytes(key.get(8..12)?.try_into().ok()?));
-            Some(Expiry { at_ms, shard, key: Bytes::copy_from_slice(key.get(12..)?) })
-        });
-        entries.collect()
+        let end = until_ms.checked_add(1).map_or(Bound::Unbounded, |end| Bound::Excluded(end.to_be_bytes().to_vec()));
+        let fresh = self.overlay.expiries(end.clone());
+        let stored = self.files.expiries.range((Bound::<Vec<u8>>::Unbounded, end));
+        let stored =
+            stored.map(|entry| entry.key().unwrap_or_else(|error| fail("cannot read expiries", &error)).to_vec());
+        let mut places: Vec<Vec<u8>> = stored.filter(|place| !fresh.contains_key(place)).take(limit).collect();
+        places.extend(fresh.into_iter().filter(|(_, present)| *present).map(|(place, _)| place));
+        places.sort_unstable();
+        places.truncate(limit);
+        let expiry = |place: Vec<u8>| {
+            let at_ms = u64::from_be_bytes(place.get(..8)?.try_into().ok()?);
+            let shard = ShardId(u32::from_be_bytes(place.get(8..12)?.try_into().ok()?));
+            Some(Expiry { at_ms, shard, key: Bytes::copy_from_slice(place.get(12..)?) })
+        };
+        places.into_iter().filter_map(expiry).collect()
     }
 
     fn write(&mut self, changes: Vec<Change>) -> Seq {
@@ -262,6 +289,7 @@ impl Store for FjallStore {
             batch.sums.push((*shard, *bucket, digest.sums[usize::from(*bucket)]));
             batch.counts.insert(*shard, (digest.keys, digest.tombstones, digest.bytes));
         }
+        self.overlay.add_rest(&batch);
         if self.commits.send(batch).is_err() {
             fail("the commit thread has ended", &"no more writes are possible");
         }

@@ -409,12 +409,13 @@ impl Inner {
 
     /// Learns the shard map anew in the background: one look at a time, and not too often.
     pub(crate) fn learn(self: &Arc<Self>) {
-        let age = self.now_ms().saturating_sub(self.learnt_ms.load(Ordering::Relaxed));
-        if age < LEARN_INTERVAL.as_millis() as u64 || self.learning.swap(true, Ordering::Acquire) {
+        if self.learning.swap(true, Ordering::Acquire) {
             return;
         }
+        let age = Duration::from_millis(self.now_ms().saturating_sub(self.learnt_ms.load(Ordering::Relaxed)));
         let inner = self.clone();
         tokio::spawn(async move {
+            tokio::time::sleep(LEARN_INTERVAL.saturating_sub(age)).await;
             if let Err(message) = inner.look().await {
                 tracing::debug!(message, "could not learn the shard map");
             }

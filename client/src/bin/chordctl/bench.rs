@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// Writers that fill the ring before it is measured.
 const FILLERS: u64 = 32;
 
+/// Longest latency that is told apart.
+const LATENCY_US_MAX: u64 = 600_000_000;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Put,
@@ -109,7 +112,7 @@ async fn worker(client: Client, kind: Kind, keys: u64, value: Bytes, until: Inst
 }
 
 fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("3 digits are between 0 and 5")
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are in order and 3 digits are allowed")
 }
 
 fn report(output: Output, args: &cli::Bench, figures: &[Figure]) {

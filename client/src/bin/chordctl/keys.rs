@@ -39,7 +39,7 @@ pub async fn get(global: &Global, args: cli::Get) -> Result {
             let mut out = std::io::stdout();
             out.write_all(&found.value).and_then(|()| out.flush()).map_err(local("cannot write the value"))?;
         }
-        Output::Text => print::line(&print::readable(&found.value)),
+        Output::Text => print::line(&print::readable_lines(&found.value)),
         Output::Json => {
             let mut object = Map::new();
             print::field(&mut object, "key", &key);
@@ -100,7 +100,7 @@ pub async fn scan(global: &Global, args: cli::Scan) -> Result {
             match global.output {
                 Output::Text if args.keys_only => print::line(&print::readable(&entry.key)),
                 Output::Text => {
-                    print::line(&format!("{}\t{}", print::readable(&entry.key), print::readable(&entry.value)));
+                    print::line(&format!("{}\t{}", print::readable(&entry.key), print::shortened(&entry.value)));
                 }
                 Output::Json => {
                     let mut object = Map::new();

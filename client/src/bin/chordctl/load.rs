@@ -239,6 +239,9 @@ impl Shared {
     }
 }
 
+/// Longest latency that is told apart.
+const LATENCY_US_MAX: u64 = 600_000_000;
+
 enum Kind {
     Put,
     Get,
@@ -262,7 +265,9 @@ struct Stats {
 impl Stats {
     fn new() -> Stats {
         let now = Instant::now();
-        let histogram = || Histogram::new(3).expect("3 digits are between 0 and 5");
+        let histogram = || {
+            Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are in order and 3 digits are allowed")
+        };
         Stats {
             started: now,
             writes: 0,

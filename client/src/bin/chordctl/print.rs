@@ -3,6 +3,9 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 use std::{fmt::Write as _, io::Write as _};
 
+/// Characters of a value that a line shows.
+const SHORT_CHARS: usize = 60;
+
 /// Bytes as a JSON field: as `name` when they are text, else as `name_base64`.
 pub fn field(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
@@ -29,6 +32,24 @@ pub fn readable(bytes: &[u8]) -> String {
         Ok(text) if !text.chars().any(|c| c.is_control()) => text.to_owned(),
         _ => bytes.escape_ascii().to_string(),
     }
+}
+
+/// A value for a terminal: text keeps its lines.
+pub fn readable_lines(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) => text.to_owned(),
+        _ => bytes.escape_ascii().to_string(),
+    }
+}
+
+/// The beginning of a value, in one line.
+pub fn shortened(bytes: &[u8]) -> String {
+    let text = readable(bytes);
+    if text.chars().count() <= SHORT_CHARS {
+        return text;
+    }
+    let start: String = text.chars().take(SHORT_CHARS).collect();
+    format!("{start}… ({} bytes)", bytes.len())
 }
 
 /// Rows under headings, columns aligned; the first column to the left, numbers to the right.
@@ -71,6 +92,9 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(readable("grün".as_bytes()), "grün");
         assert_eq!(readable(b"\x1b[2J"), "\\x1b[2J");
+        assert_eq!(readable_lines(b"two\nlines"), "two\nlines");
+        assert_eq!(readable_lines(b"\x1b[2J\n"), "\\x1b[2J\\n");
+        assert_eq!(shortened(&[b'a'; 61]), format!("{}… (61 bytes)", "a".repeat(60)));
     }
 
     #[test]

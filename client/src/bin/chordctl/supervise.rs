@@ -33,7 +33,12 @@ impl Program {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.map_err(local(format!("cannot write {}", self.log.display())))?;
         let other = log.try_clone().map_err(local("cannot use the log twice"))?;
-        Command::new(&self.path)
+        let mut command = Command::new(&self.path);
+        // What is meant for chordctl (CHORD_TLS_DIR, for one) means something else to a node.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CHORD_")) {
+            command.env_remove(name);
+        }
+        command
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(log)

@@ -42,8 +42,11 @@ pub enum Command {
     /// An administrator's wish.
     Admin(AdminRequest, oneshot::Sender<Result<(), AdminError>>),
     /// A look at the core.
-    Inspect(Box<dyn FnOnce(&dyn Inspect) + Send>),
+    Inspect(Look),
 }
+
+/// What somebody does while looking at the core.
+pub type Look = Box<dyn FnOnce(&dyn Inspect) + Send>;
 
 /// What may be looked at.
 pub trait Inspect {
@@ -291,13 +294,19 @@ impl<S: Store> Run<S> {
                 Output::Call { call, addr, request, timeout } => self.peers.call(call, addr, request, timeout),
                 // Whoever waited may have gone meanwhile; then nobody minds.
                 Output::Reply { token, reply } => {
-                    self.waiting.ring.remove(&token).map(|waiting| waiting.send(reply));
+                    if let Some(waiting) = self.waiting.ring.remove(&token) {
+                        let _ = waiting.send(reply);
+                    }
                 }
                 Output::Client { token, outcome } => {
-                    self.waiting.clients.remove(&token).map(|waiting| waiting.send(outcome));
+                    if let Some(waiting) = self.waiting.clients.remove(&token) {
+                        let _ = waiting.send(outcome);
+                    }
                 }
                 Output::Admin { token, result } => {
-                    self.waiting.admins.remove(&token).map(|waiting| waiting.send(result));
+                    if let Some(waiting) = self.waiting.admins.remove(&token) {
+                        let _ = waiting.send(result);
+                    }
                 }
                 Output::Event(event) => self.tell(event),
             }

@@ -9,7 +9,7 @@ use chord::{
     msg::{RingReply, RingRequest, ShardMsg},
     time::Nanos,
 };
-use chord_client::net::{Link, Tls, link, tcp};
+use chord_client::net::{CONNECT_TIMEOUT, Link, Tls, link, tcp};
 use chord_proto::{
     MESSAGE_BYTES_MAX,
     v1::{self, ring_client::RingClient, shard_client::ShardClient},
@@ -21,7 +21,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, sync::mpsc, time::sleep};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
@@ -32,8 +32,11 @@ const WINDOW_BYTES_MAX: usize = 64 << 20;
 const FRAME_BYTES_MAX: usize = 2 << 20;
 /// A session that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(120);
-/// Pause before a session is opened again.
+/// First pause before a session is opened again; it doubles up to the second, and is jittered by half.
 const RECONNECT: Duration = Duration::from_millis(100);
+const RECONNECT_MAX: Duration = Duration::from_millis(800);
+/// A channel that nobody asked for in so long is forgotten: its peer may be gone for good.
+const LINK_IDLE: Duration = Duration::from_secs(600);
 
 struct Outgoing {
     messages: mpsc::UnboundedSender<Vec<v1::ShardMessage>>,
@@ -46,7 +49,8 @@ struct Inner {
     tls: Option<Tls>,
     driver: Driver,
     runtime: Handle,
-    links: Mutex<HashMap<String, Link>>,
+    /// With the time of their last use.
+    links: Mutex<HashMap<String, (Link, Instant)>>,
     sessions: Mutex<HashMap<MemberKey, Outgoing>>,
     session_number: AtomicU64,
 }
@@ -88,7 +92,9 @@ impl Peers {
 
     /// A channel to an address; made once, and again after it was forgotten.
     pub fn link(&self, addr: &str) -> Result<Link, String> {
-        if let Some(known) = lock(&self.0.links).get(addr) {
+        let now = Instant::now();
+        if let Some((known, used)) = lock(&self.0.links).get_mut(addr) {
+            *used = now;
             return Ok(known.clone());
         }
         let fresh = {
@@ -96,7 +102,9 @@ impl Peers {
             let _guard = self.0.runtime.enter();
             link(addr, self.0.tls.clone(), tcp())?
         };
-        lock(&self.0.links).insert(addr.to_owned(), fresh.clone());
+        let mut links = lock(&self.0.links);
+        links.retain(|_, (_, used)| now.duration_since(*used) < LINK_IDLE);
+        links.insert(addr.to_owned(), (fresh.clone(), now));
         Ok(fresh)
     }
 
@@ -128,6 +136,7 @@ impl Peers {
         mut queue: mpsc::UnboundedReceiver<Vec<v1::ShardMessage>>,
         in_flight: Arc<AtomicUsize>,
     ) {
+        let mut pause = RECONNECT;
         loop {
             let first = match tokio::time::timeout(IDLE, queue.recv()).await {
                 Ok(Some(first)) => first,
@@ -142,12 +151,17 @@ impl Peers {
                     continue;
                 }
             };
+            let begun = Instant::now();
             let refused = self.run_session(&to, first, &mut queue, &in_flight).await;
+            if begun.elapsed() > RECONNECT_MAX + CONNECT_TIMEOUT {
+                pause = RECONNECT;
+            }
             // What is still queued was meant for a session that is gone.
             while queue.try_recv().is_ok() {}
             in_flight.store(0, Ordering::Relaxed);
             self.0.driver.send(Command::Input(Input::PeerDown { peer: to.key, refused }));
-            sleep(RECONNECT).await;
+            sleep(pause.mul_f32(rand::random_range(0.5..1.0))).await;
+            pause = (2 * pause).min(RECONNECT_MAX);
         }
     }
 

@@ -34,9 +34,12 @@ use chord_proto::{
 };
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha12Rng;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::Server;
+
+/// So long must nobody be there who could take the data before a leave gives up.
+const NOBODY: Duration = Duration::from_secs(3);
 
 /// A node whose sockets are bound and whose core runs.
 pub struct App {
@@ -215,6 +218,12 @@ async fn follow_state(driver: Driver, peers: Peers, health: tonic_health::server
     }
 }
 
+/// Whether any other member could take what this one holds.
+fn others_stay(core: &dyn crate::driver::Inspect) -> bool {
+    let me = core.me().key;
+    core.view().iter().any(|(member, _)| member.node.key != me && member.state.is_eligible())
+}
+
 /// Hands over what can be handed over, within the time there is. Serves all the while.
 async fn drain(args: &Args, driver: &Driver) {
     let (action, done): (_, fn(MemberState, u32) -> bool) = match args.on_sigterm() {
@@ -229,10 +238,19 @@ async fn drain(args: &Args, driver: &Driver) {
             Ok(Err(error)) => return tracing::warn!(?error, "nothing is handed over; the data stays on this disk"),
             Err(_) => return,
         }
-        while let Ok((state, led)) = driver.inspect(|core| (core.state(), core.status().shards_led)).await {
+        let mut nobody_since = None;
+        let look = || driver.inspect(|core| (core.state(), core.status().shards_led, others_stay(core)));
+        while let Ok((state, led, others_stay)) = look().await {
             if done(state, led) {
                 // Time for the last word to reach the others.
                 return tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            // When the whole ring ends, nobody can take anything: waiting longer would change nothing.
+            let since = *nobody_since.get_or_insert_with(Instant::now);
+            if others_stay {
+                nobody_since = None;
+            } else if since.elapsed() > NOBODY {
+                return tracing::warn!("no other member stays: the data stays on this disk, start again to have it");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -151,3 +151,20 @@ async fn scan_crosses_shards_and_nodes_and_values_expire() -> anyhow::Result<()>
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_ring_ended_at_once_ends_soon_and_keeps_its_keys() -> anyhow::Result<()> {
+    let root = tempfile::tempdir()?;
+    let mut nodes = ring(root.path(), 3, &[]).await?;
+    put_all(&nodes.iter().collect::<Vec<_>>(), "key", 30).await?;
+    nodes.iter().try_for_each(|node| node.terminate())?;
+    let begun = std::time::Instant::now();
+    for node in &mut nodes {
+        let status = node.ended().await?;
+        ensure!(status.success(), "{status}: {}", node.log());
+    }
+    // Well below --drain-timeout, which is 40 s here.
+    ensure!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    nodes.iter_mut().try_for_each(|node| node.start())?;
+    expect_all(&nodes[0], "key", 30).await
+}

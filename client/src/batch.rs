@@ -1,8 +1,9 @@
 //! Several independent operations in few calls: one per shard leader.
 use crate::{
     call::{self, Call},
-    client::{self, Client, Inner},
+    client::{self, Client},
     error::Error,
+    inner::{self, Inner},
     ops::{Attempted, CompareAndSet, Compared, Delete, Get, Put, Value, Version, check_key},
     pool::Peer,
     retry::{self, Attempts, Failure},
@@ -55,7 +56,8 @@ struct Item {
 
 impl Client {
     /// Does several independent operations, in no order, and returns their results in the order given. They are sent
-    /// to each shard leader together; what fails there is retried one by one. There is no transaction: some may succeed where others fail.
+    /// to each shard leader together; what fails there is retried one by one. There is no transaction: some may
+    /// succeed where others fail.
     ///
     /// Each result has the errors of the single operation.
     /// # Examples
@@ -132,7 +134,7 @@ impl Inner {
         let timeout = self.settings.deadline.min(self.settings.attempt_timeout);
         let mut kv = call::kv(group.leader.channel());
         let sent = kv.batch(call::within(v1::BatchRequest { operations }, timeout));
-        let answer = tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| Err(client::timed_out(timeout)));
+        let answer = tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| Err(inner::timed_out(timeout)));
         match answer.map(|answer| answer.into_inner().results) {
             Ok(results) if results.len() == group.items.len() => {
                 group.leader.answered();

@@ -36,9 +36,10 @@ pub enum Error {
         message: String,
     },
     /// A write was sent and its answer lost: it takes effect once, or never. Give `attempted` to the same operation
-    /// (for example [`Put::resume`](crate::Put::resume)) within a minute of its first attempt to learn which, or read the key.
-    #[error("outcome unknown: the write may or may not take effect ({attempts} attempts in {} ms; the last: {message}); \
-             read the key to see", waited.as_millis())]
+    /// (for example [`Put::resume`](crate::Put::resume)) within a minute of its first attempt to learn which, or
+    /// read the key.
+    #[error("outcome unknown: the write may or may not take effect ({attempts} attempts in {} ms; the last: \
+             {message}); read the key to see", waited.as_millis())]
     OutcomeUnknown {
         /// Attempts made.
         attempts: u32,
@@ -49,7 +50,8 @@ pub enum Error {
         /// Names the write, to send it again safely.
         attempted: Attempted,
     },
-    /// A member's answer makes no sense to this client: their versions do not fit. Use the ring's `chordctl` and library.
+    /// A member's answer makes no sense to this client: their versions do not fit. Use the ring's own `chordctl`
+    /// and library.
     #[error("unexpected answer: {0}; are client and ring of the same version?")]
     Protocol(String),
 }

@@ -23,6 +23,7 @@ mod batch;
 mod call;
 mod client;
 mod error;
+mod inner;
 mod map;
 pub mod net;
 mod ops;

@@ -65,7 +65,8 @@ pub struct Value {
     pub ttl: Option<Duration>,
 }
 
-/// Names a write that was sent, so that it can be sent again without taking effect twice. From [`Error::OutcomeUnknown`].
+/// Names a write that was sent, so that it can be sent again without taking effect twice.
+/// From [`Error::OutcomeUnknown`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attempted {
     pub(crate) client: [u8; 16],

@@ -63,7 +63,8 @@ impl fmt::Debug for Endpoints {
 /// How a client behaves. The defaults suit an application in the ring's own cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSettings {
-    /// Total time for one operation with all its retries, 1 ms..=50 s (a write older than a minute cannot be retried safely).
+    /// Total time for one operation with all its retries, 1 ms..=50 s (a write older than a minute cannot be
+    /// retried safely).
     pub deadline: Duration,
     /// Time for one attempt, after which another member is asked.
     pub attempt_timeout: Duration,
@@ -74,7 +75,8 @@ pub struct ClientSettings {
     pub retry_budget: (u32, u32),
     /// HTTP/2 connections to each member, 1..=16.
     pub connections_per_member: usize,
-    /// Ask a second member as well when a read has no answer after this long. Both reads are linearizable. Off by default.
+    /// Ask a second member as well when a read has no answer after this long. Both reads are linearizable. Off by
+    /// default.
     pub hedge_after: Option<Duration>,
     /// Learn the shard map anew after so long, while in use.
     pub map_age_max: Duration,

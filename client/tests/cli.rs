@@ -117,6 +117,7 @@ async fn without_endpoint_the_way_to_the_ring_is_explained() {
     assert_run(&run(None, &["get", "k", "--tls-dir", "x"]).await, 2, "", "--tls-dir needs --endpoint");
     let nobody = run(None, &["get", "k", "--endpoint", "127.0.0.1:1", "--timeout", "300ms"]).await;
     assert_run(&nobody, 3, "", "127.0.0.1:1");
+    assert_run(&nobody, 3, "", "if the ring uses it, give --tls-dir");
 }
 
 #[tokio::test]

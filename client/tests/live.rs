@@ -11,8 +11,11 @@ use tokio::{
 
 const CHORDCTL: &str = env!("CARGO_BIN_EXE_chordctl");
 
-/// Builds the node beside chordctl, as `cargo build` would.
+/// Where `chord-node` is: `CHORD_TEST_BIN_DIR`, or else built beside chordctl, as `cargo build` would.
 async fn bin_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("CHORD_TEST_BIN_DIR") {
+        return dir.into();
+    }
     let status = Command::new(env!("CARGO"))
         .args(["build", "--locked", "--package", "chord-node", "--bin", "chord-node"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -4,7 +4,7 @@ use crate::{
     failure::{Failure, Result},
     kubernetes,
 };
-use chord_client::{Client, ClientSettings, Endpoints, net::Tls};
+use chord_client::{Client, ClientSettings, Endpoints, Error, net::Tls};
 use std::time::Duration;
 
 /// Where the ring is, by flags or through Kubernetes.
@@ -36,5 +36,14 @@ pub async fn client_with(global: &Global, settings: ClientSettings) -> Result<Cl
         // Over port-forward an answer passes the API server and the kubelet.
         settings.attempt_timeout = Duration::from_secs(4);
     }
-    Ok(Client::connect(endpoints(global).await?, settings).await?)
+    let connected = Client::connect(endpoints(global).await?, settings).await;
+    let is_plain = !global.endpoint.is_empty() && global.tls_dir.is_none();
+    connected.map_err(|error| {
+        let unreachable = matches!(error, Error::Unavailable { .. });
+        let mut failure = Failure::from(error);
+        if unreachable && is_plain {
+            failure.message.push_str("; it was tried without TLS: if the ring uses it, give --tls-dir");
+        }
+        failure
+    })
 }

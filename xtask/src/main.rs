@@ -1,1 +1,76 @@
-fn main() {}
+//! Development tasks; the Makefile names the usual ones. `cargo xtask help` lists all.
+mod bench;
+mod chart;
+mod check;
+mod dashboard;
+mod image;
+mod kubernetes;
+mod paths;
+mod proc;
+mod summary;
+mod test;
+mod up;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, runs, tests and measures chord-operator.
+#[derive(Parser)]
+#[command(name = "cargo xtask", max_term_width = 110)]
+enum Task {
+    /// Kubernetes, operator and a ring `demo`, ready to use; again: nothing changes
+    Up(up::Options),
+    /// Removes what `up` made
+    Down,
+    /// Prints export lines for KUBECONFIG and PATH
+    Env,
+    /// Prints the URL of the demo's dashboard
+    DashboardUrl,
+    /// Builds the container image, and chordctl for this machine
+    Image,
+    /// Format, lints, and tests that need neither Kubernetes nor much time
+    Check,
+    /// Everything: check, all tests, simulator, a real Kubernetes and a browser
+    Test,
+    /// Only the tests on a real Kubernetes
+    E2e(test::E2eOptions),
+    /// The chart: lint, and what it renders against charts/chord-operator/golden
+    Chart {
+        /// Write the rendered output instead of comparing
+        #[arg(long)]
+        write: bool,
+    },
+    /// Measures a ring of three processes beside a bare echo server
+    Bench(bench::Options),
+    /// More seeds of the simulator than `test` runs
+    Prove {
+        /// Seeds to run
+        #[arg(long, env = "SEEDS", default_value_t = 2000)]
+        seeds: u64,
+    },
+    /// Files that are generated from the Rust types; a test compares them
+    #[command(subcommand)]
+    Gen(Generated),
+}
+
+#[derive(Subcommand)]
+enum Generated {
+    /// The CRD in the chart
+    Crd,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Up(options) => up::up(&options),
+        Task::Down => up::down(),
+        Task::Env => up::env(),
+        Task::DashboardUrl => up::dashboard_url().map(|url| println!("{url}")),
+        Task::Image => image::build().map(|_| ()),
+        Task::Check => check::check(),
+        Task::Test => test::test(),
+        Task::E2e(options) => test::e2e(&options),
+        Task::Chart { write } => chart::chart(write),
+        Task::Bench(options) => bench::bench(&options),
+        Task::Prove { seeds } => test::prove(seeds),
+        Task::Gen(Generated::Crd) => check::generate_crd(),
+    }
+}

@@ -25,7 +25,7 @@ down() {
   ip link del $BRIDGE 2>/dev/null || true
   wait_for 30 remove_cgroups
   [ ! -f "$RUN/ip_forward" ] || sysctl -qw "net.ipv4.ip_forward=$(cat "$RUN/ip_forward")"
-  rm -rf "$RUN"; rmdir $VOLUMES 2>/dev/null || true
+  rm -rf "$RUN"; rmdir $VOLUMES "$(dirname "$RUN")" 2>/dev/null || true
   leftovers && say "Kubernetes is down; nothing is left of it"
 }
 leftovers() {

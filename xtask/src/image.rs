@@ -1,0 +1,90 @@
+//! The container image, and the same programs for this machine.
+use crate::{
+    dashboard, paths,
+    proc::{run, step},
+};
+use anyhow::{Context as _, Result};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+pub const NAME: &str = "localhost/chord-operator:dev";
+const PROGRAMS: [&str; 4] = ["chord-node", "chord-gateway", "chord-operator", "chordctl"];
+const PACKAGES: [&str; 4] = ["chord-node", "chord-gateway", "chord-operator", "chord-client"];
+
+pub struct Image {
+    /// Docker archive.
+    pub tar: PathBuf,
+    /// Changes whenever its content does.
+    pub digest: String,
+}
+
+/// Builds what changed since the last call.
+pub fn build() -> Result<Image> {
+    dashboard::build()?;
+    let release = step("building chord-node, chord-gateway, chord-operator, chordctl", || programs(&PACKAGES))?;
+    let context = paths::cache().join("image");
+    let tar = context.with_extension("tar");
+    fs::create_dir_all(&context)?;
+    fs::create_dir_all(paths::bin())?;
+    for name in PROGRAMS {
+        link(&release.join(name), &context.join(name))?;
+        link(&release.join(name), &paths::bin().join(name))?;
+    }
+    link(&release.join("chordctl"), &paths::bin().join("kubectl-chord"))?;
+    fs::write(context.join("passwd"), "chord:x:65532:65532:chord:/:/\n")?;
+    fs::copy(paths::root().join("deploy/Dockerfile"), context.join("Dockerfile"))?;
+    let digest = digest(&context)?;
+    let stamp = context.with_extension("digest");
+    if !(tar.is_file() && fs::read_to_string(&stamp).is_ok_and(|old| old == digest)) {
+        step("building the image", || pack(&context, &tar))?;
+        fs::write(&stamp, &digest)?;
+    }
+    Ok(Image { tar, digest })
+}
+
+/// Static release builds of `packages`; gives the directory of the programs.
+pub fn programs(packages: &[&str]) -> Result<PathBuf> {
+    let host = run("rustc", ["--print", "host-tuple"], 30).read().context("is Rust installed (rustup.rs)?")?;
+    let mut args = vec!["build", "--release", "--locked", "--target", &host];
+    args.extend(packages.iter().flat_map(|name| ["--package", name]));
+    run("cargo", args, 2400)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_TARGET_DIR", paths::target())
+        .show()?;
+    Ok(paths::target().join(&host).join("release"))
+}
+
+/// A hard link where possible; a running program keeps its old file.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    let new = to.with_extension("new");
+    let _ = fs::remove_file(&new);
+    fs::hard_link(from, &new)
+        .or_else(|_| fs::copy(from, &new).map(|_| ()))
+        .and_then(|()| fs::rename(&new, to))
+        .with_context(|| format!("cannot put {} to {}", from.display(), to.display()))?;
+    // Renaming a link onto another link of the same file does nothing, and leaves both.
+    let _ = fs::remove_file(&new);
+    Ok(())
+}
+
+/// Of every file in the context, by name.
+fn digest(context: &Path) -> Result<String> {
+    let names = PROGRAMS.iter().chain(&["passwd", "Dockerfile"]);
+    run("sha256sum", names, 60).dir(context).read()
+}
+
+fn pack(context: &Path, tar: &Path) -> Result<()> {
+    let new = tar.with_extension("tar.new");
+    let _ = fs::remove_file(&new); // buildah does not overwrite an archive
+    run("buildah", ["bud", "--quiet", "--isolation", "chroot", "--layers=false", "--tag", NAME, "."], 300)
+        .dir(context)
+        .quiet()
+        .context("is buildah installed? `make up` installs it through apt")?;
+    run("buildah", ["push", "--quiet", NAME, &format!("docker-archive:{}:{NAME}", new.display())], 300).quiet()?;
+    // The archive is all that is needed.
+    run("buildah", ["rmi", NAME], 60).quiet()?;
+    fs::rename(&new, tar)?;
+    Ok(())
+}

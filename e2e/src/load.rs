@@ -1,0 +1,183 @@
+//! Writes with a journal, from this machine or from a pod, and the proof that nothing acknowledged was lost.
+use crate::{
+    await_condition,
+    ring::{NAME, Ring},
+    tool,
+};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// What `chordctl load` says at its end.
+#[derive(Debug)]
+pub struct Report {
+    pub writes: u64,
+    pub reads: u64,
+    /// Operations that failed for good, after all retries.
+    pub errors: u64,
+    /// Writes whose outcome stayed unknown.
+    pub unknown: u64,
+    /// Reads that did not give what was acknowledged.
+    pub wrong: u64,
+    /// The slowest write with its retries: how long the worst hit part of the ring took no writes.
+    pub slowest_put: Duration,
+}
+
+impl Report {
+    fn parse(json: &str) -> Result<Report> {
+        let all: Value = serde_json::from_str(json.trim()).with_context(|| format!("not a report: {json}"))?;
+        let number =
+            |pointer: &str| all.pointer(pointer).and_then(Value::as_u64).with_context(|| format!("no {pointer}"));
+        let report = Report {
+            writes: number("/writes")?,
+            reads: number("/reads")?,
+            errors: number("/errors")?,
+            unknown: number("/unknown")?,
+            wrong: number("/wrong")?,
+            slowest_put: Duration::from_micros(number("/put/max_us")?),
+        };
+        println!("    {report:?}");
+        Ok(report)
+    }
+
+    /// That clients noticed nothing: no error got past their retries, and every read was right.
+    pub fn assert_unnoticed(&self) {
+        assert!(self.writes > 0 && self.reads > 0, "the load did nothing: {self:?}");
+        assert_eq!((self.errors, self.unknown, self.wrong), (0, 0, 0), "{self:?}");
+    }
+}
+
+/// `chordctl load` in the background, on this machine, through kubeconfig.
+pub struct Load {
+    child: Child,
+    journal: String,
+}
+
+impl Load {
+    /// Writes `keys` keys of 1 KiB once, and waits for it.
+    pub fn fill(ring: &Ring, journal: &str, keys: u64) -> Result<Report> {
+        let begun = Instant::now();
+        let path = path(ring, journal);
+        let keys = keys.to_string();
+        let args = ["--output", "json", "load", "--keys", &keys, "--value-size", "1024", "--concurrency", "32"];
+        let args = [&args[..], &["--prefix", journal, "--journal", &path]].concat();
+        let done =
+            tool::run("chordctl", &[&["--namespace", &ring.namespace, "--ring", NAME], &args[..]].concat(), 1800)?;
+        let report = Report::parse(&done.good()?)?;
+        println!("    {keys} keys of 1 KiB written in {:.1} s", begun.elapsed().as_secs_f64());
+        Ok(report)
+    }
+
+    /// Writes and reads until `stop`.
+    pub fn start(ring: &Ring, journal: &str) -> Result<Load> {
+        let mut command = Command::new("chordctl");
+        command.args(["--namespace", &ring.namespace, "--ring", NAME, "--output", "json", "--timeout", "50s", "load"]);
+        command.args(["--keys", "1000", "--value-size", "1024", "--concurrency", "8", "--rate", "200"]);
+        command.args([
+            "--duration",
+            "2h",
+            "--read-ratio",
+            "0.5",
+            "--prefix",
+            journal,
+            "--journal",
+            &path(ring, journal),
+        ]);
+        let log = fs::File::create(ring.dir.join(format!("{journal}.log")))?;
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().context("cannot run chordctl")?;
+        Ok(Load { child, journal: journal.to_owned() })
+    }
+
+    /// Interrupts it, as Ctrl-C does; it must end cleanly.
+    pub fn stop(mut self, ring: &Ring) -> Result<Report> {
+        tool::run("kill", &["-INT", &self.child.id().to_string()], 5)?.good()?;
+        let status = await_condition("the load stops", 90, || Ok(self.child.try_wait()?))?;
+        let output = std::io::read_to_string(self.child.stdout.take().context("no output")?)?;
+        let log = fs::read_to_string(ring.dir.join(format!("{}.log", self.journal)))?;
+        ensure!(status.success(), "chordctl load: {status}: {output}{log}");
+        Report::parse(&output)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Only when a test fails before `stop`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn path(ring: &Ring, journal: &str) -> String {
+    ring.dir.join(format!("{journal}.journal")).display().to_string()
+}
+
+/// Reads every key that the journal says was acknowledged.
+pub fn verify(ring: &Ring, journal: &str) -> Result<()> {
+    let done = ring.chordctl(&["--timeout", "50s", "verify", "--journal", &path(ring, journal)])?.good()?;
+    let last = done.lines().last().unwrap_or_default();
+    println!("    {last}");
+    ensure!(last.ends_with("lost 0, wrong 0"), "{done}");
+    Ok(())
+}
+
+/// Load from a pod inside the cluster for a fixed time, then `verify` in the same pod.
+///
+/// Its figures do not have the API server's port-forward in them. The pod runs on `machine`, which must stay up.
+pub struct InCluster<'a> {
+    ring: &'a Ring,
+    name: String,
+}
+
+impl<'a> InCluster<'a> {
+    /// Starts it, and returns once it writes.
+    pub fn start(ring: &'a Ring, name: &str, machine: &str, seconds: u32) -> Result<InCluster<'a>> {
+        let operator = tool::get(&["deployment", "chord-operator", "--namespace", "chord-system"])?;
+        let image = &operator["spec"]["template"]["spec"]["containers"][0]["image"];
+        let endpoint = format!("{NAME}.{}.svc:7401", ring.namespace);
+        let common = ["--endpoint", &endpoint, "--tls-dir", "/tls", "--output", "json", "--timeout", "50s"];
+        let duration = format!("{seconds}s");
+        let load = ["load", "--keys", "3000", "--value-size", "256", "--concurrency", "24", "--rate", "400"];
+        let tail = ["--read-ratio", "0.3", "--prefix", name, "--duration", &duration, "--journal", "/journal/j"];
+        let container = |name: &str, args: Vec<&str>| {
+            json!({"name": name, "image": image, "command": ["/chordctl"], "args": args,
+                   "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+                   "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                   "volumeMounts": [{"name": "tls", "mountPath": "/tls"}, {"name": "journal", "mountPath": "/journal"}]})
+        };
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "restartPolicy": "Never", "nodeName": machine, "automountServiceAccountToken": false,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "initContainers": [container("load", [&common[..], &load, &tail].concat())],
+            "containers": [container("verify", [&common[..2], &common[2..4], &["--timeout", "50s", "verify", "--journal", "/journal/j"]].concat())],
+            "volumes": [{"name": "tls", "secret": {"secretName": format!("{NAME}-client-tls")}}, {"name": "journal", "emptyDir": {}}]}});
+        tool::apply(&ring.namespace, &pod)?.good()?;
+        let this = InCluster { ring, name: name.to_owned() };
+        await_condition(&format!("load pod {name} runs"), 60, || {
+            let pod = ring.get(&["pod", &this.name])?;
+            Ok(pod.pointer("/status/initContainerStatuses/0/state/running").map(|_| ()))
+        })?;
+        Ok(this)
+    }
+
+    /// Waits for its end. An error if a key was lost or wrong.
+    pub fn finish(self) -> Result<Report> {
+        await_condition(&format!("load pod {} ends", self.name), 300, || {
+            let pod = self.ring.get(&["pod", &self.name])?;
+            Ok(matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")).then_some(()))
+        })?;
+        let logs = |container: &str| self.ring.kubectl(&["logs", &self.name, "--container", container]);
+        let log = logs("load")?;
+        let json = log.lines().rfind(|line| line.starts_with('{')).with_context(|| format!("no report: {log}"))?;
+        let report = Report::parse(json)?;
+        let verified = logs("verify")?;
+        let last = verified.lines().last().unwrap_or_default();
+        println!("    {last}");
+        ensure!(last.ends_with("lost 0, wrong 0"), "{verified}");
+        Ok(report)
+    }
+}

@@ -12,6 +12,7 @@ mod test;
 mod up;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// Builds, runs, tests and measures chord-operator.
 #[derive(Parser)]
@@ -58,8 +59,18 @@ enum Generated {
     Crd,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Task::parse() {
+fn main() -> ExitCode {
+    match work(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(task: Task) -> anyhow::Result<()> {
+    match task {
         Task::Up(options) => up::up(&options),
         Task::Down => up::down(),
         Task::Env => up::env(),

@@ -172,8 +172,8 @@ impl<'a> InCluster<'a> {
         })?;
         let logs = |container: &str| self.ring.kubectl(&["logs", &self.name, "--container", container]);
         let log = logs("load")?;
-        let json = log.lines().rfind(|line| line.starts_with('{')).with_context(|| format!("no report: {log}"))?;
-        let report = Report::parse(json)?;
+        let begin = log.lines().position(|line| line == "{").with_context(|| format!("no report: {log}"))?;
+        let report = Report::parse(&log.lines().skip(begin).collect::<Vec<_>>().join("\n"))?;
         let verified = logs("verify")?;
         let last = verified.lines().last().unwrap_or_default();
         println!("    {last}");

@@ -4,10 +4,12 @@ end_process() { # NAME: ends what `spawn` started; the kernel ends everything in
   is_up "$1" && kill -9 "$(cat "$RUN/$1.pid")" 2>/dev/null
   rm -f "$RUN/$1.pid"
 }
-processes() { # every process that was started from the run directory or works on it
-  local p
+processes() { # every process of a control plane or node: it works on the run directory in a mount namespace of its own
+  local p own
+  own=$(readlink /proc/$$/ns/mnt)
   for p in /proc/[0-9]*; do
-    [ "${p#/proc/}" != $$ ] && tr '\0' ' ' 2>/dev/null <"$p/cmdline" | grep -qF "$RUN/" && echo "${p#/proc/}"
+    [ "$(readlink "$p/ns/mnt" 2>/dev/null || echo "$own")" != "$own" ] &&
+      tr '\0' ' ' 2>/dev/null <"$p/cmdline" | grep -qF "$RUN/" && echo "${p#/proc/}"
   done
   return 0
 }

@@ -22,6 +22,8 @@ struct Heard {
     description: Option<Description>,
     /// Since when it is silent.
     stale_since: Option<Millis>,
+    /// Why, until that was told.
+    untold: Option<String>,
 }
 
 /// Votes of the other members: (reach it, do not).
@@ -141,10 +143,10 @@ impl Model {
             self.journal.observe(now, "fresh", &description.node, text);
         }
         self.votes_due |= before.is_none_or(|(_, stale)| stale.is_some());
-        self.heard.insert(key, Heard { description: Some(description), stale_since: None });
+        self.heard.insert(key, Heard { description: Some(description), stale_since: None, untold: None });
         // Those it names that nobody spoke of before are silent from now on, until they speak.
         for member in self.view.current() {
-            let silent = || Heard { description: None, stale_since: Some(now) };
+            let silent = || Heard { description: None, stale_since: Some(now), untold: None };
             self.heard.entry(member.node.key).or_insert_with(silent);
         }
         Ok(())
@@ -154,11 +156,8 @@ impl Model {
     pub fn lost(&mut self, key: MemberKey, now: Millis, why: &str) {
         let Some(heard) = self.heard.get_mut(&key).filter(|heard| heard.stale_since.is_none()) else { return };
         heard.stale_since = Some(now);
+        heard.untold = Some(why.to_owned());
         self.votes_due = true;
-        if let Some(description) = &heard.description {
-            let text = format!("nothing is heard from {} any more: {why}", description.node.name);
-            self.journal.observe(now, "stale", &description.node, text);
-        }
     }
 
     /// Something happened on a member.
@@ -183,6 +182,13 @@ impl Model {
     pub fn publish(&mut self, now: Millis) -> Option<Publication> {
         let view = &self.view;
         self.heard.retain(|key, _| view.get(key).is_some_and(|member| !member.state.is_final()));
+        // Only now: of one that left, the others may have said so in the meantime.
+        for heard in self.heard.values_mut() {
+            if let (Some(why), Some(description)) = (heard.untold.take(), &heard.description) {
+                let text = format!("nothing is heard from {} any more: {why}", description.node.name);
+                self.journal.observe(now, "stale", &description.node, text);
+            }
+        }
         if std::mem::take(&mut self.votes_due) {
             self.votes = self.count_votes();
         }

@@ -27,7 +27,10 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::Semaphore,
+};
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -48,6 +51,10 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECTIONS_MAX: usize = 4096;
 /// Connections of one address.
 const CONNECTIONS_EACH_MAX: usize = 256;
+/// Connections the system holds until they are accepted.
+const BACKLOG: u32 = 1024;
+/// What the system buffers for a connection.
+const SEND_BUFFER_BYTES: u32 = 128 << 10;
 /// Time for what is under way after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -85,10 +92,10 @@ impl App {
     pub async fn build(args: Args) -> anyhow::Result<App> {
         let tls = args.tls_dir.as_deref().map(Tls::from_dir).transpose().context("--tls-dir")?;
         let source = Source { endpoints: args.endpoints.clone(), tls };
-        let bind = async |flag: &str, address: SocketAddr| {
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {flag} {address}"))
+        let bind = |flag: &str, address: SocketAddr| {
+            listen(address).with_context(|| format!("cannot listen on {flag} {address}"))
         };
-        let (visitors, probes) = (bind("--listen", args.listen).await?, bind("--http-addr", args.http_addr).await?);
+        let (visitors, probes) = (bind("--listen", args.listen)?, bind("--http-addr", args.http_addr)?);
         Ok(App { args, source, visitors, probes, timing: Timing::default() })
     }
 
@@ -150,6 +157,15 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// The system would buffer megabytes for each visitor that does not read, and thousands may come.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// All that visitors may ask, below the base path.

@@ -20,6 +20,8 @@ use tokio::sync::watch;
 const DELTAS_MAX: usize = 256;
 /// Their bytes.
 const DELTA_BYTES_MAX: usize = 16 << 20;
+/// Deltas one may lag behind before a snapshot is thought of.
+const LAG_MAX: usize = 8;
 /// Events kept.
 const EVENTS_MAX: usize = 1000;
 
@@ -135,12 +137,18 @@ impl Hub {
             }
             let oldest = kept.deltas.front().map(|(number, _)| *number);
             let wanted = sequence.checked_add(1).zip(oldest).and_then(|(next, oldest)| next.checked_sub(oldest));
-            let delta = wanted.and_then(|index| kept.deltas.get(usize::try_from(index).ok()?));
-            if let Some((number, delta)) = delta {
-                return Some((delta.clone(), Place::After(*number)));
+            let index = wanted.and_then(|index| usize::try_from(index).ok()).filter(|index| *index < kept.deltas.len());
+            let mut following = kept.deltas.range(index.unwrap_or(kept.deltas.len())..);
+            if let Some((number, delta)) = following.next().cloned() {
+                let lag = following.len();
+                let bytes: usize = delta.len() + following.map(|(_, delta)| delta.len()).sum::<usize>();
+                drop(kept);
+                // Far behind, one goes on with whatever is less.
+                if lag < LAG_MAX || bytes <= current.snapshot().len() {
+                    return Some((delta, Place::After(number)));
+                }
             }
         }
-        drop(kept);
         Some((current.snapshot(), Place::After(newest)))
     }
 
@@ -216,8 +224,31 @@ mod tests {
         let (frame, place) = hub.next(Place::After(9)).expect("something");
         assert_eq!(kind_and_sequence(&frame), ("snapshot".into(), newest));
         assert!(hub.next(place).is_none());
-        let (frame, _) = hub.next(Place::After(10)).expect("the oldest delta kept");
-        assert_eq!(kind_and_sequence(&frame), ("delta".into(), 11));
+        let (frame, _) = hub.next(Place::After(newest - 1)).expect("the newest delta");
+        assert_eq!(kind_and_sequence(&frame), ("delta".into(), newest));
+    }
+
+    #[test]
+    fn who_lags_far_gets_whatever_is_less() {
+        let many = |sequence| {
+            let event = RingEvent {
+                number: sequence,
+                at: 1,
+                kind: "join".into(),
+                reporter: None,
+                subject: None,
+                shard: None,
+                message: "m".repeat(500),
+            };
+            Publication { events: vec![event], ..delta(sequence.0) }
+        };
+        let hub = Hub::new(ring(0));
+        (1..=LAG_MAX as u64).for_each(|sequence| hub.publish(many(Count(sequence))));
+        let kind = |place| kind_and_sequence(&hub.next(place).expect("something").0).0;
+        assert_eq!(kind(Place::After(0)), "delta");
+        hub.publish(many(Count(LAG_MAX as u64 + 1)));
+        assert_eq!(kind(Place::After(0)), "snapshot");
+        assert_eq!(kind(Place::After(1)), "delta");
     }
 
     #[test]

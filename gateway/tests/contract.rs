@@ -228,7 +228,11 @@ fn the_committed_examples_are_what_the_gateway_serializes() {
             fs::write(&path, &text).expect("testdata can be written");
         }
         let committed = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        assert!(committed.as_ref() == Some(&document), "{} is out of date; run with CHORD_UPDATE=1 and look at the diff", path.display());
+        assert!(
+            committed.as_ref() == Some(&document),
+            "{} is out of date; run with CHORD_UPDATE=1 and look at the diff",
+            path.display()
+        );
     }
 }
 

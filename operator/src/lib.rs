@@ -1,1 +1,36 @@
-//! Not written yet.
+//! The controller: turns a `ChordRing` into pods that form a ring.
+//!
+//! Reading order: `api` (what may be asked for), `world` (what is known), `plan` (the decision), `check` (what may
+//! never be), `build` and `certificates` (objects), `members` (the ring's own word), `controller` (one pass).
+pub mod api;
+pub mod build;
+pub mod certificates;
+pub mod check;
+pub mod controller;
+pub mod lease;
+pub mod members;
+pub mod plan;
+pub mod report;
+pub mod world;
+
+use std::time::Duration;
+
+/// A Go-style duration of the spec.
+pub fn duration(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (unit, next) = tail.split_at(tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len()));
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        total += Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?);
+        rest = next;
+    }
+    (!text.is_empty()).then_some(total)
+}

@@ -30,7 +30,7 @@ pub struct Options {
 }
 
 pub fn bench(options: &Options) -> Result<()> {
-    let release = image::programs(&["chord-node", "chord-client", "e2e"])?;
+    let release = image::programs()?;
     let data = Data(std::env::var_os("BENCH_DIR").map_or_else(|| paths::cache().join("bench"), PathBuf::from));
     let _ = fs::remove_dir_all(&data.0);
     fs::create_dir_all(&data.0)?;

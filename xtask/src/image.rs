@@ -11,7 +11,8 @@ use std::{
 
 pub const NAME: &str = "localhost/chord-operator:dev";
 const PROGRAMS: [&str; 4] = ["chord-node", "chord-gateway", "chord-operator", "chordctl"];
-const PACKAGES: [&str; 4] = ["chord-node", "chord-gateway", "chord-operator", "chord-client"];
+/// Always built together: another set of packages means other features, and all is compiled again.
+const PACKAGES: [&str; 5] = ["chord-node", "chord-gateway", "chord-operator", "chord-client", "e2e"];
 
 pub struct Image {
     /// Docker archive.
@@ -23,7 +24,7 @@ pub struct Image {
 /// Builds what changed since the last call.
 pub fn build() -> Result<Image> {
     dashboard::build()?;
-    let release = step("building chord-node, chord-gateway, chord-operator, chordctl", || programs(&PACKAGES))?;
+    let release = step("building chord-node, chord-gateway, chord-operator, chordctl", programs)?;
     let context = paths::cache().join("image");
     let tar = context.with_extension("tar");
     fs::create_dir_all(&context)?;
@@ -44,11 +45,11 @@ pub fn build() -> Result<Image> {
     Ok(Image { tar, digest })
 }
 
-/// Static release builds of `packages`; gives the directory of the programs.
-pub fn programs(packages: &[&str]) -> Result<PathBuf> {
+/// Static release builds; gives the directory of the programs.
+pub fn programs() -> Result<PathBuf> {
     let host = run("rustc", ["--print", "host-tuple"], 30).read().context("is Rust installed (rustup.rs)?")?;
     let mut args = vec!["build", "--release", "--locked", "--target", &host];
-    args.extend(packages.iter().flat_map(|name| ["--package", name]));
+    args.extend(PACKAGES.iter().flat_map(|name| ["--package", name]));
     run("cargo", args, 2400)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_TARGET_DIR", paths::target())

@@ -1,0 +1,237 @@
+//! The decision: one step from all that is known. Pure; nothing else in the operator decides.
+//!
+//! The order is that of the design (operator.md 4): finish what has begun before anything new begins, one change of
+//! the ring's members at a time, evidence before anything that cannot be undone.
+use crate::{
+    api::status::Reason,
+    world::{State, World},
+};
+
+/// What to do next. At most one thing that changes the ring.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Make the StatefulSet.
+    CreateStatefulSet { replicas: i32 },
+    /// Make more pods.
+    GrowStatefulSet { to: i32 },
+    /// Drop the top pod: its member has left, or never joined.
+    ShrinkStatefulSet { to: i32 },
+    /// Delete the claim of a member that has left.
+    PruneClaim { ordinal: i32, uid: String },
+    /// Note on a claim whose data it holds.
+    MarkClaim { ordinal: i32, ring_id: String, disk: String },
+    /// Choose the ring's identity, before anything is founded with it.
+    ChooseRingId,
+    /// Take the identity that members report.
+    AdoptRingId { ring_id: String },
+    /// Found the ring.
+    Bootstrap { ring_id: String },
+    /// Let an empty member join.
+    Join { ordinal: i32, seeds: Vec<String> },
+    /// Ask a member to leave.
+    Leave { ordinal: i32 },
+    /// Take a leave back.
+    AbortLeave { ordinal: i32 },
+    /// Declare a member lost whose disk is gone.
+    Evict { through: i32, id: String, disk: String },
+    /// Nothing can be done now; says why.
+    Wait { reason: Reason, message: String },
+    /// Everything is as it should be.
+    Idle,
+}
+
+fn wait(reason: Reason, message: impl Into<String>) -> Step {
+    Step::Wait { reason, message: message.into() }
+}
+
+/// Decides.
+pub fn plan(world: &World) -> Step {
+    if world.paused {
+        return wait(Reason::Paused, "spec.desiredState is Paused");
+    }
+    let Some(replicas) = world.replicas else {
+        // Retained volumes come back as members, whatever the spec says now; then they leave in good order.
+        let kept = world.claims.iter().filter(|(_, claim)| claim.ring_id.is_some()).map(|(ordinal, _)| ordinal + 1).max();
+        return Step::CreateStatefulSet { replicas: world.desired.max(kept.unwrap_or(0)) };
+    };
+    prune(world, replicas)
+        .or_else(|| identity(world))
+        .or_else(|| finish_leave(world, replicas))
+        .or_else(|| silence(world))
+        .or_else(|| joins(world))
+        .or_else(|| scale(world, replicas))
+        .unwrap_or(Step::Idle)
+}
+
+/// A pod and a claim above the StatefulSet's replicas belong to a member that has left: gone before its ordinal
+/// exists again.
+fn prune(world: &World, replicas: i32) -> Option<Step> {
+    if let Some((ordinal, _)) = world.pods.range(replicas..).next() {
+        return Some(wait(Reason::WaitingForPodDeletion, format!("pod {ordinal} of a member that left is ending")));
+    }
+    if !world.prune {
+        return None;
+    }
+    let (ordinal, claim) = world.claims.range(replicas..).next()?;
+    if claim.terminating {
+        return Some(wait(Reason::PruningStorage, format!("the claim of member {ordinal} is being deleted")));
+    }
+    // Evidence, not the count: no member may count on the disk that is on it.
+    if let Some(disk) = &claim.disk {
+        let counted = world.words.values().flatten().any(|word| {
+            word.members.iter().any(|listed| {
+                listed.disk == *disk && !matches!(listed.state, State::Left | State::Evicted)
+            })
+        });
+        if counted {
+            return Some(wait(Reason::VerifyingHandoff, format!("members still count on the volume of member {ordinal}")));
+        }
+        let anybody = world.words.values().flatten().any(|word| word.state == State::Serving);
+        if !anybody {
+            return Some(wait(Reason::OperatorCannotReachMembers, "no serving member answers; nothing is deleted"));
+        }
+    }
+    Some(Step::PruneClaim { ordinal: *ordinal, uid: claim.uid.clone() })
+}
+
+/// The ring's identity, and the marks on the claims.
+fn identity(world: &World) -> Option<Step> {
+    let reported = world.words.values().flatten().find(|word| !word.ring_id.is_empty());
+    if let Some(word) = reported
+        && world.ring_id.as_ref() != Some(&word.ring_id)
+    {
+        return Some(Step::AdoptRingId { ring_id: word.ring_id.clone() });
+    }
+    if !world.persistent {
+        return None;
+    }
+    let unmarked = world.words.iter().find_map(|(ordinal, word)| {
+        let word = word.as_ref().ok().filter(|word| !word.ring_id.is_empty())?;
+        let claim = world.claims.get(ordinal)?;
+        let marked = claim.ring_id.as_ref() == Some(&word.ring_id) && claim.disk.as_ref() == Some(&word.disk);
+        (!marked).then_some((*ordinal, word))
+    });
+    unmarked.map(|(ordinal, word)| Step::MarkClaim {
+        ordinal,
+        ring_id: word.ring_id.clone(),
+        disk: word.disk.clone(),
+    })
+}
+
+/// A member that leaves finishes leaving before anything else happens.
+fn finish_leave(world: &World, replicas: i32) -> Option<Step> {
+    let top = replicas - 1;
+    if let Some(ordinal) = world.in_state(State::Left).first().copied() {
+        let leaver = world.word(ordinal)?;
+        if ordinal != top {
+            return Some(wait(Reason::LeaveStalled, format!("member {ordinal} has left but {top} is above it")));
+        }
+        if leaver.shards_held > 0 || leaver.retiring > 0 {
+            return Some(wait(Reason::VerifyingHandoff, format!("member {ordinal} still holds shards")));
+        }
+        return Some(match world.is_whole_without(Some(leaver)) {
+            Err(why) => wait(Reason::VerifyingHandoff, why),
+            Ok(()) if !world.held_before => wait(Reason::VerifyingHandoff, "the evidence has to hold twice"),
+            Ok(()) => Step::ShrinkStatefulSet { to: ordinal },
+        });
+    }
+    let ordinal = world.in_state(State::Leaving).first().copied()?;
+    if world.abort_leave {
+        return Some(Step::AbortLeave { ordinal });
+    }
+    let word = world.word(ordinal)?;
+    if !word.leave_blocked.is_empty() {
+        return Some(wait(Reason::LeaveStalled, format!("member {ordinal}: {}", word.leave_blocked)));
+    }
+    let left = word.shards_held + word.retiring;
+    Some(wait(Reason::MemberLeaving, format!("member {ordinal} hands over, {left} shards to go")))
+}
+
+/// A member that says nothing may be dead or only out of reach: nothing is changed until it is known.
+fn silence(world: &World) -> Option<Step> {
+    let silent = world.silent();
+    let (ordinal, why) = silent.first()?;
+    let reason = if 2 * silent.len() > world.words.len() { Reason::OperatorCannotReachMembers } else { Reason::MemberLost };
+    Some(wait(reason, format!("member {ordinal} does not answer ({why}); it heals by itself when its pod is back")))
+}
+
+/// Empty members join one by one; each next only when the ring is whole again.
+fn joins(world: &World) -> Option<Step> {
+    if let Some(ordinal) = world.in_state(State::Joining).first() {
+        return Some(wait(Reason::MemberJoining, format!("shards are on their way to member {ordinal}")));
+    }
+    let empty = world.in_state(State::Empty);
+    let ordinal = empty.iter().copied().find(|ordinal| *ordinal < world.desired)?;
+    let serving = world.in_state(State::Serving);
+    if serving.is_empty() {
+        return Some(bootstrap(world));
+    }
+    let word = world.word(ordinal)?;
+    // The same place with another disk: the volume was lost, and with it the member that was there.
+    let lost = serving.iter().filter_map(|other| Some((*other, world.word(*other)?))).find_map(|(through, other)| {
+        let listed = other.members.iter().find(|listed| {
+            listed.id == word.id
+                && listed.disk != word.disk
+                && !matches!(listed.state, State::Left | State::Evicted)
+        })?;
+        Some(Step::Evict { through, id: listed.id.clone(), disk: listed.disk.clone() })
+    });
+    if lost.is_some() {
+        return lost;
+    }
+    if let Err(why) = world.is_whole_without(None) {
+        return Some(wait(Reason::WaitingForHealthyRing, format!("member {ordinal} joins once the ring is whole: {why}")));
+    }
+    let seeds = serving.iter().filter_map(|ordinal| Some(world.word(*ordinal)?.internal_addr.clone())).collect();
+    Some(Step::Join { ordinal, seeds })
+}
+
+/// Founds the ring, exactly once: only through ordinal 0, and only when nothing at all says that it exists.
+fn bootstrap(world: &World) -> Step {
+    if let Some((ordinal, _)) = world.claims.iter().find(|(_, claim)| claim.ring_id.is_some()) {
+        return wait(
+            Reason::WaitingForHealthyRing,
+            format!("the volume of member {ordinal} holds data of a ring: it has to serve again, no new ring is founded"),
+        );
+    }
+    if world.word(0).is_none_or(|word| word.state != State::Empty) {
+        return wait(Reason::WaitingForHealthyRing, "member 0 founds the ring; it is not ready for that");
+    }
+    match &world.ring_id {
+        None => Step::ChooseRingId,
+        Some(ring_id) => Step::Bootstrap { ring_id: ring_id.clone() },
+    }
+}
+
+/// Grows or shrinks toward the spec.
+fn scale(world: &World, replicas: i32) -> Option<Step> {
+    let desired = world.desired;
+    if replicas < desired {
+        let waits = world.claims.range(replicas..).find(|(_, claim)| claim.terminating || (world.prune && claim.ring_id.is_some()));
+        if let Some((ordinal, _)) = waits {
+            return Some(wait(Reason::ScaleUpDeferred, format!("the old volume of member {ordinal} has to go first")));
+        }
+        return Some(Step::GrowStatefulSet { to: desired });
+    }
+    if replicas == desired {
+        return None;
+    }
+    let top = replicas - 1;
+    let word = world.word(top)?;
+    match word.state {
+        State::Empty if word.ring_id.is_empty() => Some(Step::ShrinkStatefulSet { to: top }),
+        State::Serving => Some(match world.is_whole_without(None) {
+            Err(why) => wait(Reason::WaitingForHealthyRing, format!("member {top} leaves once the ring is whole: {why}")),
+            Ok(()) if desired < world.replication_factor => {
+                wait(Reason::InvalidSpec, "fewer members than copies of each key")
+            }
+            Ok(()) => Step::Leave { ordinal: top },
+        }),
+        State::Empty | State::Joining | State::Leaving | State::Left | State::Evicted => {
+            Some(wait(Reason::WaitingForHealthyRing, format!("member {top} is {:?}", word.state)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

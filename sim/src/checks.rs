@@ -150,7 +150,7 @@ impl Watch {
             return self.fail(format!("a write was acknowledged under an unknown configuration: {version:?}"));
         };
         let holds = |member: &&MemberKey| {
-            let Some(disk) = self.disks.get(*member).map(|disk| disk.borrow()).filter(|disk| !disk.wiped) else { return false };
+            let Some(disk) = self.disks.get(*member).map(|disk| disk.borrow()) else { return false };
             let Some(data) = disk.durable.shards.get(&shard) else { return false };
             let epoch = data.meta.as_ref().map_or(0, |meta| meta.config.epoch);
             epoch > version.epoch || data.records.get(&key).is_some_and(|record| record.version >= version)
@@ -256,4 +256,49 @@ pub fn converged(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The cluster in words, one line per node and shard.
+pub fn describe(world: &World) -> String {
+    let mut text = String::new();
+    let name = |key: &MemberKey| {
+        let known = world.nodes.iter().find(|node| node.me.key == *key);
+        known.map_or_else(|| format!("{key:?}"), |node| node.me.name.clone())
+    };
+    let names = |keys: &[MemberKey]| keys.iter().map(name).collect::<Vec<_>>().join(" ");
+    for node in &world.nodes {
+        let Some(core) = &node.core else {
+            text += &format!("{}: down, removed: {}\n", node.me.name, node.removed);
+            continue;
+        };
+        let neighbours = core.neighbours();
+        let keys: Vec<MemberKey> = neighbours.successors.iter().map(|node| node.key).collect();
+        let view: Vec<String> = core.view().iter().map(|m| format!("{} {:?}", name(&m.node.key), m.state)).collect();
+        text += &format!(
+            "{}: {:?}, on the ring: {}, successors {}, predecessor {:?}, view [{}], {:?}\n",
+            node.me.name,
+            core.state(),
+            neighbours.member,
+            names(&keys),
+            neighbours.predecessor.map(|node| node.name),
+            view.join(", "),
+            core.status()
+        );
+        for entry in core.shard_map() {
+            let meta = node.disk.borrow().current.shards.get(&entry.shard).and_then(|data| data.meta.clone());
+            text += &format!("    shard {}: {} [{}] led by {:?}", entry.shard.0, entry.config.epoch, names(&entry.config.members), entry.leader);
+            if let Some(meta) = meta {
+                text += &format!(
+                    "; here {} [{}] installed: {}, promised {:?}, seal {:?}",
+                    meta.config.epoch,
+                    names(&meta.config.members),
+                    meta.installed,
+                    meta.promised,
+                    meta.seal.map(|seal| (seal.ballot, names(&seal.next.members)))
+                );
+            }
+            text.push('\n');
+        }
+    }
+    text
 }

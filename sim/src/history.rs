@@ -76,6 +76,14 @@ impl Facts {
         Ok(())
     }
 
+    /// Whether a key that holds `value` may be at `revision`.
+    pub fn may_be(&self, revision: Version, value: Value) -> bool {
+        match self.value_of.get(&revision) {
+            Some(known) => *known == value,
+            None => value != 0 && !self.revision_of.contains_key(&value),
+        }
+    }
+
     /// Gathers the facts of one key's operations; `skew` bounds how far any wall clock is off, ns.
     ///
     /// # Errors

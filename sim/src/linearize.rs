@@ -10,43 +10,47 @@ use std::collections::HashSet;
 /// States looked at before the search gives up. No history of the simulator comes near.
 const STATES_MAX: usize = 4_000_000;
 
-/// What a key may hold after `op`, if it held `state` before: none when the answer does not fit.
-fn after(op: &Op, state: Value, facts: &Facts) -> impl Iterator<Item = Value> {
+/// What a key may hold after `op`, if it held `state` before: nothing when the answer does not fit.
+fn after(op: &Op, state: Value, facts: &Facts) -> Vec<Value> {
     let (mut stays, mut ends) = (true, false);
     if let Some((earliest, latest)) = facts.ends.get(&state) {
         stays = op.invoke <= *latest;
         ends = op.ret >= *earliest;
     }
-    let same = stays.then(|| apply(op, state, facts)).flatten();
-    let ended = ends.then(|| apply(op, 0, facts)).flatten();
-    same.into_iter().chain(ended)
+    let mut next = Vec::new();
+    if stays {
+        apply(op, state, facts, &mut next);
+    }
+    if ends {
+        apply(op, 0, facts, &mut next);
+    }
+    next
 }
 
-fn apply(op: &Op, state: Value, facts: &Facts) -> Option<Value> {
-    let fits = |ok: bool, next: Value| ok.then_some(next);
+fn apply(op: &Op, state: Value, facts: &Facts, next: &mut Vec<Value>) {
     match (op.kind, op.told) {
-        (Kind::Get, Some(Told::Value(seen))) => fits(seen.map_or(0, |(value, _)| value) == state, state),
-        (Kind::Put { value, .. }, Some(Told::Written(_)) | None) => Some(value),
-        (Kind::Delete, Some(Told::Deleted(existed))) => fits(existed == (state != 0), 0),
-        (Kind::Delete, None) => Some(0),
-        (Kind::Cas { expected, value }, told) => {
-            // A revision that no answer named belongs to a value that nobody was told of.
-            let matches = match expected {
-                None => state == 0,
-                Some(revision) => facts.value_of.get(&revision) == Some(&state),
-            };
-            match told {
-                Some(Told::Compared { applied: true, .. }) => fits(matches, value),
-                Some(Told::Compared { applied: false, revision: None }) => fits(!matches && state == 0, state),
-                Some(Told::Compared { applied: false, revision: Some(now) }) => {
-                    let named = facts.value_of.get(&now).is_none_or(|value| *value == state);
-                    fits(!matches && state != 0 && named, state)
-                }
-                Some(_) => None,
-                None => Some(if matches { value } else { state }),
-            }
+        (Kind::Get, Some(Told::Value(seen))) => {
+            next.extend((seen.map_or(0, |(value, _)| value) == state).then_some(state));
         }
-        _ => None,
+        (Kind::Put { value, .. }, Some(Told::Written(_)) | None) => next.push(value),
+        (Kind::Delete, Some(Told::Deleted(existed))) => next.extend((existed == (state != 0)).then_some(0)),
+        (Kind::Delete, None) => next.push(0),
+        (Kind::Cas { expected, value }, told) => {
+            let may_match = expected.map_or(state == 0, |revision| facts.may_be(revision, state));
+            // A revision that no answer named belongs to a value that nobody was told the revision of.
+            let must_match = may_match && expected.is_none_or(|revision| facts.value_of.contains_key(&revision));
+            let (applied, refused) = match told {
+                Some(Told::Compared { applied: true, .. }) => (true, false),
+                Some(Told::Compared { applied: false, revision }) => {
+                    (false, revision.map_or(state == 0, |revision| facts.may_be(revision, state)))
+                }
+                Some(_) => (false, false),
+                None => (true, true),
+            };
+            next.extend((applied && may_match).then_some(value));
+            next.extend((refused && !must_match).then_some(state));
+        }
+        _ => {}
     }
 }
 

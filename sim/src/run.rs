@@ -1,6 +1,6 @@
 //! One run from its seed to its verdict.
 use crate::{
-    checks::converged,
+    checks::{converged, describe},
     clock::SECOND,
     faults::Fault,
     history::Facts,
@@ -59,6 +59,9 @@ pub fn run(scenario: Scenario, seed: u64, verbose: bool) -> Report {
     let verdict = drive(&mut world, &mut healing);
     if let Err(text) = verdict {
         world.watch.fail(text);
+        if verbose {
+            println!("{}", describe(&world));
+        }
     }
     Report {
         failure: world.watch.failure,

@@ -42,7 +42,7 @@ pub struct Operator {
     /// No new faults from then on.
     pub faults_until: u64,
     leaving: BTreeSet<usize>,
-    /// Members that are gone for good, until everybody knows.
+    /// Members that are gone for good: whoever does not know is told.
     lost: Vec<MemberKey>,
 }
 
@@ -121,8 +121,6 @@ impl World {
             let believers: Vec<usize> = (0..self.nodes.len()).filter(believes).filter(awake).collect();
             if let Some(index) = believers.first() {
                 self.admin(*index, AdminAction::Evict { member: lost });
-            } else if (0..self.nodes.len()).all(|index| self.is_up(index) || self.nodes[index].removed) {
-                self.operator.lost.retain(|member| *member != lost);
             }
         }
     }
@@ -285,10 +283,10 @@ impl World {
     }
 
     /// Whether the promise survives the loss of a disk now: every shard it holds has two other members whose disks
-    /// are there, and no loss before this one is still being made good.
+    /// are there.
     fn can_lose(&self, index: usize) -> bool {
         let key = self.nodes[index].me.key;
-        if !self.operator.lost.is_empty() || self.operator.leaving.contains(&index) {
+        if self.operator.leaving.contains(&index) {
             return false;
         }
         let mut newest = BTreeMap::new();

@@ -76,6 +76,11 @@ impl Facts {
         Ok(())
     }
 
+    /// Whether anybody was told of a value.
+    pub fn is_seen(&self, value: Value) -> bool {
+        self.revision_of.contains_key(&value)
+    }
+
     /// Whether a key that holds `value` may be at `revision`.
     pub fn may_be(&self, revision: Version, value: Value) -> bool {
         match self.value_of.get(&revision) {

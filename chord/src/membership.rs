@@ -149,6 +149,9 @@ impl<S: Store> Core<S> {
         if now.mono >= self.membership.next_look {
             self.membership.next_look = now.mono + LOOK;
             self.watch();
+            for peer in self.buried() {
+                self.on_fallen(now, rng, peer);
+            }
             for peer in self.health.fallen(now.mono, &self.settings) {
                 self.on_fallen(now, rng, peer);
             }
@@ -202,7 +205,7 @@ impl<S: Store> Core<S> {
             }
             MemberState::Leaving => {
                 let me = self.own.node.key;
-                if self.shards.is_empty_handed(&me, &self.shared) {
+                if self.shards.is_empty_handed(&me, now.mono, &self.shared) {
                     self.set_state(MemberState::Left);
                     self.tell("leave", Some(self.own.node.clone()), "handed everything over and left".into());
                     self.with_ring(now, rng, |ring, env| ring.depart(env));
@@ -234,6 +237,12 @@ impl<S: Store> Core<S> {
         }
         self.health.retain(|peer| matter.binary_search(peer).is_ok());
         self.suspects.retain(|peer| matter.binary_search(peer).is_ok());
+    }
+
+    /// Members that have just turned out to be gone for good: nobody may wait for them to lead.
+    fn buried(&mut self) -> Vec<MemberKey> {
+        let gone = self.view.iter().filter(|member| member.state.is_final()).map(|member| member.node.key);
+        gone.filter(|peer| self.health.bury(*peer)).collect()
     }
 
     fn call(&mut self, peer: MemberKey, purpose: Purpose, request: RingRequest) {

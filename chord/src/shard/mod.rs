@@ -274,8 +274,11 @@ impl Shards {
     }
 
     /// Whether nothing of the ring's data is the business of this node any more.
-    pub fn is_empty_handed(&self, me: &MemberKey, shared: &Shared) -> bool {
-        self.replicas.values().all(|replica| !replica.meta.installed && replica.closing.is_none())
+    pub fn is_empty_handed(&self, me: &MemberKey, now: Nanos, shared: &Shared) -> bool {
+        let rid = |replica: &Replica| {
+            !replica.meta.installed && replica.closing.is_none() && !replica.is_expected(now, shared)
+        };
+        self.replicas.values().all(rid)
             && shared.map.values().all(|entry| entry.config.index_of(me).is_none())
     }
 
@@ -352,7 +355,7 @@ impl Replica {
             None => waiting.then(|| now + BUSY_LOOK),
             Some(leader) => {
                 let missing =
-                    leader.config.members.iter().any(|m| !leader.installed.contains(m) && env.health.is_up(m));
+                    leader.config.members.iter().any(|m| !leader.installed.contains(m) && env.is_up(m));
                 match &mut leader.phase {
                     Phase::Leading(lead) if !lead.is_busy() && !waiting => {
                         let compare_at = lead.compare.next_at;

@@ -242,7 +242,7 @@ impl Replica {
                 lead.compare.sent_at = now;
                 // A new leader needs a majority's word; a routine comparison does without the silent.
                 if lead.compare.resolving.is_none() {
-                    lead.compare.waiting.retain(|member| env.health.is_up(member));
+                    lead.compare.waiting.retain(|member| env.is_up(member));
                 }
                 for member in &lead.compare.waiting {
                     let request = ShardKind::DigestRequest { buckets: Vec::new() };

@@ -28,7 +28,6 @@ pub(crate) async fn act(
     step: &Step,
 ) -> anyhow::Result<()> {
     let set_name = format!("{}-node", names.name);
-    let annotate = |key: &str, value: &str| json!({ "metadata": { "annotations": { key: value } } });
     match step {
         Step::Wait { .. } | Step::Idle => {}
         Step::CreateStatefulSet { replicas } => {
@@ -64,10 +63,15 @@ pub(crate) async fn act(
         }
         Step::ChooseRingId => {
             let ring_id = uuid::Uuid::new_v4().simple().to_string();
-            apis.rings.patch(&names.name, &PatchParams::default(), &Patch::Merge(&annotate(RING_ID, &ring_id))).await?;
+            // With the resourceVersion: of two operators that choose, one fails.
+            let patch = json!({
+                "metadata": { "resourceVersion": world.resource_version, "annotations": { RING_ID: ring_id } },
+            });
+            apis.rings.patch(&names.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         }
         Step::AdoptRingId { ring_id } => {
-            apis.rings.patch(&names.name, &PatchParams::default(), &Patch::Merge(&annotate(RING_ID, ring_id))).await?;
+            let patch = json!({ "metadata": { "annotations": { RING_ID: ring_id } } });
+            apis.rings.patch(&names.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         }
         Step::Bootstrap { ring_id } => {
             let disk = world.word(0).map(|word| word.disk.clone()).unwrap_or_default();

@@ -65,7 +65,7 @@ pub struct Context {
     pub(crate) image: String,
     pub(crate) namespace: String,
     pub(crate) epoch: u64,
-    recorder: Recorder,
+    reporter: Reporter,
     rings: Mutex<HashMap<String, Arc<AsyncMutex<Memory>>>>,
 }
 
@@ -78,8 +78,7 @@ impl Context {
     /// `image`: of rings that name none; `namespace`: the operator's own; `epoch`: from the Lease.
     pub fn new(client: Client, image: String, namespace: String, epoch: u64) -> Context {
         let reporter = Reporter { controller: "chord-operator".into(), instance: std::env::var("HOSTNAME").ok() };
-        let recorder = Recorder::new(client.clone(), reporter);
-        Context { client, image, namespace, epoch, recorder, rings: Mutex::default() }
+        Context { client, image, namespace, epoch, reporter, rings: Mutex::default() }
     }
 }
 
@@ -147,9 +146,15 @@ async fn reconcile(ring: Arc<ChordRing>, context: Arc<Context>) -> Result<Action
     Ok(pass(&ring, &context, &mut memory).await?)
 }
 
-async fn pass(ring: &ChordRing, context: &Context, memory: &mut Memory) -> anyhow::Result<Action> {
+async fn pass(cached: &ChordRing, context: &Context, memory: &mut Memory) -> anyhow::Result<Action> {
+    let apis = Apis::new(context, &cached.namespace().unwrap_or_default());
+    // Live: the watch does not show this operator's own writes at once, and would choose a ring's identity twice.
+    let live = apis.rings.get_opt(&cached.name_any()).await.context("cannot look at the ChordRing")?;
+    let Some(ring) = &live.filter(|live| live.uid() == cached.uid() && live.metadata.deletion_timestamp.is_none())
+    else {
+        return Ok(Action::await_change());
+    };
     let names = Names::new(ring, &context.image);
-    let apis = Apis::new(context, &names.namespace);
     let problems = problems(&ring.spec);
     let may_change = problems.is_empty() && ring.spec.desired_state != DesiredState::Paused;
     let certificates = ensure_certificates(ring, &names, &apis, memory, may_change).await.err();
@@ -189,10 +194,11 @@ async fn pass(ring: &ChordRing, context: &Context, memory: &mut Memory) -> anyho
 
 /// Tells people when the step is another one than before.
 async fn announce(ring: &ChordRing, context: &Context, memory: &mut Memory, step: &Step) {
+    if step.is_bookkeeping() {
+        return;
+    }
     let (reason, note) = step.tell();
-    // A count that goes down is progress, not news.
-    let gist: String = note.chars().filter(|c| !c.is_ascii_digit()).collect();
-    let gist = format!("{reason:?}: {gist}");
+    let gist = format!("{reason:?} {}", gist(&note));
     if memory.last_step == gist {
         return;
     }
@@ -201,8 +207,33 @@ async fn announce(ring: &ChordRing, context: &Context, memory: &mut Memory, step
     tracing::info!(ring = name_of(ring), reason = reason_text, "{note}");
     let type_ = if reason.is_alarming() { EventType::Warning } else { EventType::Normal };
     let event = Event { type_, reason: reason_text, note: Some(note), action: "Reconcile".into(), secondary: None };
+    // A recorder counts repeats by reason alone, and would tell of the first member only: each has its own.
+    let recorder = Recorder::new(context.client.clone(), context.reporter.clone());
     // People miss a line; the ring does not.
-    if let Err(error) = context.recorder.publish(&event, &ring.object_ref(&())).await {
+    if let Err(error) = recorder.publish(&event, &ring.object_ref(&())).await {
         tracing::debug!(%error, "cannot publish an event");
+    }
+}
+
+/// A sentence without its counts, but with its members: a count that goes down is progress, another member is news.
+fn gist(note: &str) -> String {
+    let mut after_noun = false;
+    let keep = |word: &&str| {
+        let kept = after_noun || !word.starts_with(|c: char| c.is_ascii_digit());
+        after_noun = matches!(*word, "member" | "pod");
+        kept
+    };
+    note.split(' ').filter(keep).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gist;
+
+    #[test]
+    fn counts_are_no_news_but_members_are() {
+        let leaving = |member: u32, shards: u32| gist(&format!("member {member} hands over, {shards} shards to go"));
+        assert_eq!(leaving(3, 100), leaving(3, 7));
+        assert_ne!(leaving(3, 100), leaving(4, 100));
     }
 }

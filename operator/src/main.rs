@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
         .with_context(|| format!("--log-level `{}` is neither a level nor a filter", args.log_level))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if args.log_format == "json" {
-        log.json().flatten_event(true).init();
+        log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
     } else {
         log.init();
     }

@@ -68,6 +68,7 @@ pub(crate) async fn observe(
     let spec = &ring.spec;
     let mut world = World {
         ring: name.clone(),
+        resource_version: ring.resource_version().unwrap_or_default(),
         desired: spec.replicas,
         replication_factor: spec.ring.replication_factor,
         paused: spec.desired_state == DesiredState::Paused,

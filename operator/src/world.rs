@@ -79,6 +79,8 @@ pub struct Claim {
 pub struct World {
     /// Name of the ring.
     pub ring: String,
+    /// Of the ChordRing as it was looked at.
+    pub resource_version: String,
     /// Members the spec asks for.
     pub desired: i32,
     pub replication_factor: i32,

@@ -43,6 +43,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether only the operator's own notes change, of no interest to people.
+    pub fn is_bookkeeping(&self) -> bool {
+        matches!(self, Step::ChooseRingId | Step::AdoptRingId { .. } | Step::MarkClaim { .. })
+    }
+
     /// In words for people.
     pub fn tell(&self) -> (Reason, String) {
         match self {

@@ -28,6 +28,9 @@ use std::{
 /// Most steps of one node at one moment: more means that time stands still.
 const STEPS_MAX: u32 = 20_000;
 
+/// Most events of a run. A usual one has 20 000.
+const EVENTS_MAX: u64 = 1_000_000;
+
 /// Something that happens to the cluster.
 #[derive(Debug)]
 pub enum Event {
@@ -309,6 +312,9 @@ impl World {
             self.steps += 1;
             self.trace.mix(&[at, seq]);
             self.handle(event);
+            if self.steps > EVENTS_MAX {
+                self.watch.fail(format!("more than {EVENTS_MAX} events: somebody is busy with nothing"));
+            }
             if self.watch.failure.is_some() {
                 return;
             }

@@ -90,6 +90,8 @@ impl<S: Store> Core<S> {
         self.own.revision += 1;
         self.view.merge(self.own.clone());
         self.save_node();
+        // Nobody may hear of it before this node is sure to remember.
+        self.outbox.hold_until_written();
         self.membership.rumors.insert(self.own.node.key, RUMOR_ROUNDS);
         self.membership.next_gossip = Nanos(0);
         self.membership.placement_due = true;
@@ -287,7 +289,9 @@ impl<S: Store> Core<S> {
         for member in theirs.iter().cloned() {
             self.merge(member);
         }
-        let rumors: Vec<Member> = self.view.iter().filter(|mine| !theirs.contains(mine)).cloned().collect();
+        let known: BTreeMap<MemberKey, &Member> = theirs.iter().map(|member| (member.node.key, member)).collect();
+        let lacks = |mine: &&Member| known.get(&mine.node.key).is_none_or(|theirs| mine.supersedes(theirs));
+        let rumors: Vec<Member> = self.view.iter().filter(lacks).cloned().collect();
         if !theirs.is_empty() && !rumors.is_empty() {
             let (view_hash, map_hash) = (self.view.hash(), self.shared.map_hash);
             let from = self.own.node.clone();

@@ -43,13 +43,13 @@ pub enum Event {
     /// The sender hears that a session broke.
     Broken { from: usize, life: u64, to: usize, number: u64, refused: bool },
     /// A question arrives.
-    Ask { from: usize, life: u64, call: CallId, to: usize, request: RingRequest },
+    Ask { from: usize, life: u64, call: CallId, to: usize, at: u64, request: RingRequest },
     /// A call ends.
     Done { node: usize, life: u64, call: CallId, result: Result<RingReply, CallError> },
     /// A sync has ended.
     Synced { node: usize, life: u64, upto: u64 },
     /// A client's operation arrives.
-    Operate { node: usize, client: usize, attempt: u64, operation: Operation, time: u64 },
+    Operate { node: usize, life: u64, client: usize, attempt: u64, operation: Operation, time: u64 },
     /// A client hears something, or has waited long enough.
     Client { client: usize, attempt: u64, reply: Reply },
     /// A client sends its operation once more.
@@ -372,7 +372,12 @@ impl World {
                     self.step(from, Input::PeerDown { peer, refused });
                 }
             }
-            Event::Ask { from, life, call, to, request } => self.ask(from, life, call, to, request),
+            Event::Ask { from, life, call, to, at, request } => {
+                // A question to a process that has ended since goes unanswered.
+                if at == self.nodes[to].life {
+                    self.ask(from, life, call, to, request);
+                }
+            }
             Event::Done { node, life, call, result } => {
                 if self.is_alive(node, life) && self.nodes[node].calls.remove(&call) {
                     self.step(node, Input::CallDone { call, result });
@@ -385,15 +390,17 @@ impl World {
                     self.step(node, Input::Persisted(upto));
                 }
             }
-            Event::Operate { node, client, attempt, operation, time } => {
-                if self.is_up(node) {
+            Event::Operate { node, life, client, attempt, operation, time } => {
+                if self.is_alive(node, life) {
                     let token = self.token(node);
                     self.nodes[node].clients.insert(token, (client, attempt));
                     let deadline = self.nodes[node].clock.read(self.now).mono + Nanos(time);
                     self.step(node, Input::Client { token, operation, deadline });
                 } else if !self.nodes[node].dark {
+                    // Nobody listens, or whoever did is gone and with it the connection.
+                    let reply = if self.is_up(node) { Reply::Timeout } else { Reply::NotSent };
                     let at = self.now + self.net.latency(&mut self.rng);
-                    self.plan(at, Event::Client { client, attempt, reply: Reply::NotSent });
+                    self.plan(at, Event::Client { client, attempt, reply });
                 }
             }
             Event::Client { client, attempt, reply } => self.on_reply(client, attempt, reply),
@@ -503,12 +510,13 @@ impl World {
                     && self.net.passes(index, to, &mut self.rng)
                 {
                     let at = self.now + self.net.latency(&mut self.rng);
+                    let at_life = self.nodes[to].life;
                     if self.net.loss > 0.0 && self.rng.random_bool(0.05) {
                         // The transport may try again a request whose connection broke; only one answer counts.
                         let again = at + self.net.latency(&mut self.rng);
-                        self.plan(again, Event::Ask { from: index, life, call, to, request: request.clone() });
+                        self.plan(again, Event::Ask { from: index, life, call, to, at: at_life, request: request.clone() });
                     }
-                    self.plan(at, Event::Ask { from: index, life, call, to, request });
+                    self.plan(at, Event::Ask { from: index, life, call, to, at: at_life, request });
                 }
             }
             Output::Reply { token, reply } => {

@@ -34,8 +34,9 @@ impl Ring {
             if self.alone {
                 // A ring of one is stable, and closes through whoever notifies it.
                 self.news.push(RingNews::Stabilized);
-                if let Some(predecessor) = self.predecessor.clone().filter(|node| is_usable(node, env)) {
-                    self.set_successors(vec![predecessor]);
+                match self.predecessor.clone() {
+                    Some(predecessor) if is_usable(&predecessor, env) => self.set_successors(vec![predecessor]),
+                    _ => self.set_predecessor(None),
                 }
             } else {
                 self.rejoin(env);
@@ -151,7 +152,8 @@ impl Ring {
         let me = self.me.id();
         match &self.predecessor {
             Some(known) if known.id() == candidate.id() => {
-                if candidate.incarnation >= known.incarnation {
+                // Another disk at the same place is another member, whose incarnations count anew.
+                if candidate.key != known.key || candidate.incarnation >= known.incarnation {
                     self.set_predecessor(Some(candidate));
                 }
             }

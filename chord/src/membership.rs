@@ -220,8 +220,7 @@ impl<S: Store> Core<S> {
     /// Keeps an eye on those that matter: all of a small ring; partners and neighbours in a large one.
     fn watch(&mut self) {
         let me = self.own.node.key;
-        let all: Vec<MemberKey> =
-            self.view.current().map(|member| member.node.key).filter(|key| *key != me).collect();
+        let all: Vec<MemberKey> = self.view.current().map(|member| member.node.key).filter(|key| *key != me).collect();
         let matter = if all.len() <= SMALL_RING {
             all
         } else {
@@ -312,8 +311,7 @@ impl<S: Store> Core<S> {
             .map(|member| member.node.key)
             .filter(|key| *key != me && self.health.is_up(key))
             .collect();
-        let rumors: Vec<Member> =
-            self.membership.rumors.keys().filter_map(|key| self.view.get(key)).cloned().collect();
+        let rumors: Vec<Member> = self.membership.rumors.keys().filter_map(|key| self.view.get(key)).cloned().collect();
         let wanted = match (rumors.is_empty(), peers.len() <= SMALL_RING) {
             (true, _) => 1,
             (false, true) => peers.len(),
@@ -384,12 +382,14 @@ impl<S: Store> Core<S> {
         if let Some(meant) = request.disk
             && meant != disk
         {
-            let text = format!("disk {:032x} is meant, but this is disk {:032x}; look at the node again", meant.0, disk.0);
+            let text =
+                format!("disk {:032x} is meant, but this is disk {:032x}; look at the node again", meant.0, disk.0);
             return Err(AdminError::Fenced(text));
         }
         if let Some(epoch) = request.operator_epoch {
             if epoch < self.operator_epoch {
-                let text = format!("operator epoch {epoch} is older than {}; another operator leads", self.operator_epoch);
+                let text =
+                    format!("operator epoch {epoch} is older than {}; another operator leads", self.operator_epoch);
                 return Err(AdminError::Fenced(text));
             }
             if epoch > self.operator_epoch {
@@ -416,7 +416,9 @@ impl<S: Store> Core<S> {
                 ))),
             },
             AdminAction::Join { seeds, ring_id } => match state {
-                MemberState::Empty if seeds.is_empty() => precondition("no seeds: name at least one member to join through"),
+                MemberState::Empty if seeds.is_empty() => {
+                    precondition("no seeds: name at least one member to join through")
+                }
                 MemberState::Empty => {
                     self.with_ring(now, rng, |ring, env| ring.join(seeds, ring_id, env));
                     Ok(())

@@ -85,7 +85,8 @@ impl World {
         self.plan(self.now + LOOK, Event::Operator);
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
-            let Some(state) = node.core.as_ref().map(|core| core.state()).filter(|_| node.paused_until <= self.now) else {
+            let Some(state) = node.core.as_ref().map(|core| core.state()).filter(|_| node.paused_until <= self.now)
+            else {
                 continue;
             };
             match state {
@@ -100,7 +101,9 @@ impl World {
                 MemberState::Serving | MemberState::Joining if self.operator.leaving.contains(&index) => {
                     self.admin(index, AdminAction::Leave);
                 }
-                MemberState::Left if node.disk.borrow().durable.node.as_ref().is_some_and(|kept| kept.node.state.is_final()) => {
+                MemberState::Left
+                    if node.disk.borrow().durable.node.as_ref().is_some_and(|kept| kept.node.state.is_final()) =>
+                {
                     self.trace.sometimes("member left");
                     self.operator.leaving.remove(&index);
                     // Its last word may not have reached everybody.
@@ -119,7 +122,8 @@ impl World {
 
     /// Whether a member that is gone for good is still counted on by somebody.
     fn is_recovering(&self) -> bool {
-        let believes = |core: &Core<MemStore>, lost| core.view().get(lost).is_some_and(|member| !member.state.is_final());
+        let believes =
+            |core: &Core<MemStore>, lost| core.view().get(lost).is_some_and(|member| !member.state.is_final());
         let cores = || self.nodes.iter().filter(|node| !node.removed).map(|node| node.core.as_ref());
         self.operator.lost.iter().any(|lost| cores().any(|core| core.is_none_or(|core| believes(core, lost))))
     }
@@ -320,7 +324,9 @@ impl World {
                 let meta = disk.durable.shards.get(shard).and_then(|data| data.meta.as_ref());
                 !disk.wiped && meta.is_some_and(|meta| meta.config.epoch >= config.epoch && meta.seal.is_some())
             };
-            !self.watch.disks.iter().any(sealed) && config.members.len() >= 3 && config.members.iter().all(|member| holders.contains(&(*shard, config.epoch, *member)))
+            !self.watch.disks.iter().any(sealed)
+                && config.members.len() >= 3
+                && config.members.iter().all(|member| holders.contains(&(*shard, config.epoch, *member)))
         }) && newest.len() as u32 == self.options.settings.shards
     }
 

@@ -275,7 +275,9 @@ impl World {
                 None
             }
             Reply::Outcome(outcome) => match outcome {
-                Outcome::Value(found) => told(Told::Value(found.as_ref().map(|(bytes, rev, _)| (value_of(bytes), *rev)))),
+                Outcome::Value(found) => {
+                    told(Told::Value(found.as_ref().map(|(bytes, rev, _)| (value_of(bytes), *rev))))
+                }
                 Outcome::Written(revision) => told(Told::Written(*revision)),
                 Outcome::Deleted(existed) => told(Told::Deleted(*existed)),
                 Outcome::Compared { applied, revision } => {

@@ -229,7 +229,13 @@ impl World {
         self.watch.forget(node.me.key);
         (node.syncing, node.wake_at) = (false, u64::MAX);
         let store = MemStore(node.disk.clone());
-        let started = Core::start(node.clock.read(self.now), &mut node.rng, store, node.me.clone(), self.options.settings.clone());
+        let started = Core::start(
+            node.clock.read(self.now),
+            &mut node.rng,
+            store,
+            node.me.clone(),
+            self.options.settings.clone(),
+        );
         match started {
             Ok(core) => node.core = Some(core),
             Err(why) => return self.watch.fail(format!("{} does not start: {why}", node.me.name)),
@@ -338,7 +344,10 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         let concerned = match &event {
-            Event::Wake { node, .. } | Event::Done { node, .. } | Event::Synced { node, .. } | Event::Operate { node, .. } => Some(*node),
+            Event::Wake { node, .. }
+            | Event::Done { node, .. }
+            | Event::Synced { node, .. }
+            | Event::Operate { node, .. } => Some(*node),
             Event::Deliver { to, .. } | Event::Ask { to, .. } => Some(*to),
             Event::Broken { from, .. } => Some(*from),
             _ => None,
@@ -365,7 +374,10 @@ impl World {
                 }
             }
             Event::Broken { from, life, to, number, refused } => {
-                let Some(session) = self.net.sessions.get(&(from, to)).filter(|session| session.number == number) else { return };
+                let Some(session) = self.net.sessions.get(&(from, to)).filter(|session| session.number == number)
+                else {
+                    return;
+                };
                 let peer = session.to;
                 self.net.sessions.remove(&(from, to));
                 if self.is_alive(from, life) {
@@ -419,7 +431,9 @@ impl World {
 
     fn deliver(&mut self, from: usize, to: usize, number: u64) {
         let cut = self.net.is_cut(from, to);
-        let Some(session) = self.net.sessions.get_mut(&(from, to)).filter(|session| session.number == number) else { return };
+        let Some(session) = self.net.sessions.get_mut(&(from, to)).filter(|session| session.number == number) else {
+            return;
+        };
         if session.broken || session.queue.is_empty() {
             return;
         }
@@ -505,7 +519,10 @@ impl World {
         match output {
             Output::Call { call, addr, request, timeout } => {
                 self.nodes[index].calls.insert(call);
-                self.plan(self.now + timeout.0, Event::Done { node: index, life, call, result: Err(CallError::Unreachable) });
+                self.plan(
+                    self.now + timeout.0,
+                    Event::Done { node: index, life, call, result: Err(CallError::Unreachable) },
+                );
                 if let Some(to) = index_of(&addr).filter(|to| *to < self.nodes.len())
                     && self.net.passes(index, to, &mut self.rng)
                 {
@@ -514,7 +531,10 @@ impl World {
                     if self.net.loss > 0.0 && self.rng.random_bool(0.05) {
                         // The transport may try again a request whose connection broke; only one answer counts.
                         let again = at + self.net.latency(&mut self.rng);
-                        self.plan(again, Event::Ask { from: index, life, call, to, at: at_life, request: request.clone() });
+                        self.plan(
+                            again,
+                            Event::Ask { from: index, life, call, to, at: at_life, request: request.clone() },
+                        );
                     }
                     self.plan(at, Event::Ask { from: index, life, call, to, at: at_life, request });
                 }
@@ -523,7 +543,10 @@ impl World {
                 let Some(asker) = self.nodes[index].askers.remove(&token) else { return };
                 if self.net.passes(index, asker.node, &mut self.rng) {
                     let at = self.now + self.net.latency(&mut self.rng);
-                    self.plan(at, Event::Done { node: asker.node, life: asker.life, call: asker.call, result: Ok(reply) });
+                    self.plan(
+                        at,
+                        Event::Done { node: asker.node, life: asker.life, call: asker.call, result: Ok(reply) },
+                    );
                 }
             }
             Output::Shard { to, message } => self.post(index, &to, message),

@@ -110,7 +110,8 @@ fn search(ops: &[Op], facts: &Facts) -> Result<(), String> {
             best = (count, format!("holding {state}, next of {:#?}", open.collect::<Vec<_>>()));
         }
         // A read that fits and changes nothing may go first: whatever follows can follow it as well.
-        if let Some(at) = next.iter().position(|(op, ((_, value), _))| op.told.is_some() && op.kind == Kind::Get && *value == state)
+        if let Some(at) =
+            next.iter().position(|(op, ((_, value), _))| op.told.is_some() && op.kind == Kind::Get && *value == state)
         {
             next.swap(0, at);
             next.truncate(1);

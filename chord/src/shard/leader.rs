@@ -47,6 +47,8 @@ pub(crate) enum Phase {
 /// A leader with a majority's promises.
 pub(crate) struct Lead {
     pub seq: u64,
+    /// Last writes as of some moments, oldest first: what was written so long ago that no retry of it can come.
+    marks: VecDeque<(Nanos, u64)>,
     /// Every key here is as a majority has it. Until then each key is settled when it is first touched.
     pub clean: bool,
     pub touched: BTreeSet<Bytes>,
@@ -83,9 +85,10 @@ enum Stage {
 }
 
 impl Lead {
-    fn new(clean: bool, compare: Compare) -> Lead {
+    fn new(clean: bool, compare: Compare, now: Nanos) -> Lead {
         Lead {
             seq: 0,
+            marks: VecDeque::from([(now, 0)]),
             clean,
             touched: BTreeSet::new(),
             flights: BTreeMap::new(),
@@ -96,6 +99,18 @@ impl Lead {
             compare,
             movement: None,
         }
+    }
+
+    /// Last of the own writes that are older than `age`; `None` when not even the earlier leaders' are.
+    fn settled(&mut self, now: Nanos, age: Nanos) -> Option<u64> {
+        const MARKS: u64 = 8;
+        if self.marks.back().is_none_or(|(at, _)| now.since(*at).0 >= age.0 / MARKS) {
+            self.marks.push_back((now, self.seq));
+        }
+        while self.marks.get(1).is_some_and(|(at, _)| now.since(*at) >= age) {
+            self.marks.pop_front();
+        }
+        self.marks.front().filter(|(at, _)| now.since(*at) >= age).map(|(_, seq)| *seq)
     }
 
     /// Whether anything needs a look soon.
@@ -264,7 +279,7 @@ impl Replica {
         }
         let next_compare = env.jittered(Nanos(0), env.settings.anti_entropy_interval);
         let compare = Compare::new(next_compare);
-        leader.phase = Phase::Leading(Box::new(Lead::new(clean, compare)));
+        leader.phase = Phase::Leading(Box::new(Lead::new(clean, compare, env.now.mono)));
         let index = leader.config.index_of(&env.me).map(|index| index as u32);
         let entry = MapEntry { shard: self.shard, config: leader.config.clone(), leader: index };
         env.shared.learn(entry.clone());
@@ -371,9 +386,11 @@ impl Replica {
     ) {
         let Some(leader) = &mut self.leader else { return };
         let Phase::Leading(lead) = &mut leader.phase else { return };
+        let version = |seq| Version { epoch: leader.config.epoch, ballot: leader.ballot, seq };
+        let settled = lead.settled(env.now.mono, env.settings.tombstone_min_age).map(version).unwrap_or_default();
         lead.seq += 1;
-        let version = Version { epoch: leader.config.epoch, ballot: leader.ballot, seq: lead.seq };
-        let record = draft.into_record(version, before.as_ref());
+        let version = version(lead.seq);
+        let record = draft.into_record(version, before.as_ref(), settled);
         let answer = answer.map(|(token, outcome)| (token, with_version(outcome, version)));
         self.write_record(key, record, before, answer, env);
     }
@@ -585,10 +602,11 @@ impl Replica {
         for scan in std::mem::take(&mut lead.scans) {
             let after = scan.after.as_deref();
             let records = env.store.scan(shard, after, scan.limit.saturating_add(1), 4 << 20);
-            let more = records.len() > scan.limit || (records.len() < scan.limit && {
-                let last = records.last().map(|(key, _)| key.clone());
-                last.is_some_and(|last| !env.store.scan(shard, Some(&last), 1, usize::MAX).is_empty())
-            });
+            let more = records.len() > scan.limit
+                || (records.len() < scan.limit && {
+                    let last = records.last().map(|(key, _)| key.clone());
+                    last.is_some_and(|last| !env.store.scan(shard, Some(&last), 1, usize::MAX).is_empty())
+                });
             let mut page = Vec::new();
             let mut late = Vec::new();
             for (key, record) in records.into_iter().take(scan.limit) {

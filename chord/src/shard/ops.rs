@@ -10,13 +10,26 @@ use bytes::Bytes;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum KeyOp {
     Get,
-    Put { value: Bytes, ttl_ms: Option<u64>, op: Retryable },
-    Delete { op: Retryable },
-    CompareAndSet { expected: Option<Version>, value: Option<Bytes>, ttl_ms: Option<u64>, op: Retryable },
+    Put {
+        value: Bytes,
+        ttl_ms: Option<u64>,
+        op: Retryable,
+    },
+    Delete {
+        op: Retryable,
+    },
+    CompareAndSet {
+        expected: Option<Version>,
+        value: Option<Bytes>,
+        ttl_ms: Option<u64>,
+        op: Retryable,
+    },
     /// Turn the record into a tombstone if its time has come.
     Expire,
     /// Settle the key among the replicas; raise its version when `bump`.
-    Mend { bump: bool },
+    Mend {
+        bump: bool,
+    },
 }
 
 /// What to do about it.
@@ -45,20 +58,29 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// The record under `version`, after `before`.
-    pub fn into_record(self, version: Version, before: Option<&Record>) -> Record {
+    /// The record under `version`, after `before`. Operations up to `settled` are too old for any retry.
+    pub fn into_record(self, version: Version, before: Option<&Record>, settled: Version) -> Record {
         let mut recent = before.map(|record| record.recent.clone()).unwrap_or_default();
-        let mut recent_overflowed = before.is_some_and(|record| record.recent_overflowed);
+        let mut forgotten = before.and_then(|record| record.forgotten).filter(|at| *at > settled);
         if let Some(mut by) = self.by {
+            recent.retain(|op| op.made.is_none_or(|made| made > settled));
             by.made = Some(version);
             recent.push(by);
             if recent.len() > RECENT_OPS_MAX {
-                recent.remove(0);
-                recent_overflowed = true;
+                let surpassed = |op: &RecentOp| recent.iter().any(|other| other.id.surpasses(&op.id));
+                match recent.iter().position(surpassed) {
+                    Some(oldest) => {
+                        recent.remove(oldest);
+                    }
+                    None => {
+                        recent.remove(0);
+                        forgotten = Some(version);
+                    }
+                }
             }
         }
         let revision = self.keep.unwrap_or(version);
-        Record { version, revision, value: self.value, expires_at_ms: self.expires_at_ms, recent, recent_overflowed }
+        Record { version, revision, value: self.value, expires_at_ms: self.expires_at_ms, recent, forgotten }
     }
 }
 
@@ -115,7 +137,11 @@ pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Ver
         if let Some(done) = record.recent.iter().find(|recent| recent.id == retryable.id) {
             return Verdict::Known(repeated(op, done));
         }
-        if retryable.retry && record.recent_overflowed {
+        let mine = || record.recent.iter().filter(|recent| recent.id.client == retryable.id.client);
+        let surpassed = mine().any(|recent| recent.id.surpasses(&retryable.id));
+        let dropped = surpassed && record.recent.len() >= RECENT_OPS_MAX;
+        let forgotten = retryable.retry && record.forgotten.is_some() && mine().next().is_none();
+        if dropped || forgotten {
             return Verdict::Known(Outcome::Unknown(
                 "too many operations on the key since the first attempt; read the key to see",
             ));
@@ -204,7 +230,7 @@ mod tests {
     }
     fn run(op: &KeyOp, before: Option<&Record>, seq: u64) -> Record {
         match evaluate(op, before, 1000) {
-            Verdict::Write(draft, _) => draft.into_record(version(seq), before),
+            Verdict::Write(draft, _) => draft.into_record(version(seq), before, Version::default()),
             other => panic!("expected a write, got {other:?}"),
         }
     }
@@ -216,14 +242,62 @@ mod tests {
         assert_eq!(evaluate(&put(1, true), Some(&second), 1000), Verdict::Known(Outcome::Written(version(1))));
     }
 
+    fn by(client: u128, number: u64, retry: bool) -> KeyOp {
+        let op = Retryable { id: OpId { client, number }, retry, age: Nanos(0) };
+        KeyOp::Put { value: Bytes::from_static(b"v"), ttl_ms: None, op }
+    }
+    fn is_unknown(op: &KeyOp, record: &Record) -> bool {
+        matches!(evaluate(op, Some(record), 1000), Verdict::Known(Outcome::Unknown(_)))
+    }
+
     #[test]
     fn retry_that_fell_out_of_the_window_is_never_applied_again() {
         let mut record = run(&put(1, false), None, 1);
         for number in 2..=(RECENT_OPS_MAX as u64 + 1) {
             record = run(&put(number, false), Some(&record), number);
         }
-        assert!(matches!(evaluate(&put(1, true), Some(&record), 1000), Verdict::Known(Outcome::Unknown(_))));
+        assert!(is_unknown(&put(1, true), &record));
+        // Nor is a first attempt that comes after its own retry.
+        assert!(is_unknown(&put(1, false), &record));
         assert!(matches!(evaluate(&put(99, false), Some(&record), 1000), Verdict::Write(..)));
+    }
+
+    #[test]
+    fn retry_of_an_operation_that_had_no_effect_is_applied_however_long_the_keys_history() {
+        let mut record = run(&put(1, false), None, 1);
+        for number in 2..=100 {
+            record = run(&put(number, false), Some(&record), number);
+        }
+        // Operation 101 was lost with the leader that took it.
+        assert!(matches!(evaluate(&put(101, true), Some(&record), 1000), Verdict::Write(..)));
+        for client in 0..RECENT_OPS_MAX as u128 - 1 {
+            record = run(&by(client + 100, 1, false), Some(&record), 200 + client as u64);
+        }
+        assert!(
+            matches!(evaluate(&put(101, true), Some(&record), 1000), Verdict::Write(..)),
+            "its client is remembered"
+        );
+        assert!(matches!(evaluate(&by(500, 1, true), Some(&record), 1000), Verdict::Write(..)), "nobody was forgotten");
+    }
+
+    #[test]
+    fn forgotten_clients_are_unknown_only_as_long_as_they_may_retry() {
+        let mut record = run(&by(1, 1, false), None, 1);
+        for client in 2..=(RECENT_OPS_MAX as u128 + 1) {
+            record = run(&by(client, 1, false), Some(&record), client as u64);
+        }
+        assert!(is_unknown(&by(1, 1, true), &record));
+        assert!(is_unknown(&by(77, 1, true), &record), "it might have been");
+        assert!(
+            matches!(evaluate(&by(77, 1, false), Some(&record), 1000), Verdict::Write(..)),
+            "a first attempt was not"
+        );
+        let Verdict::Write(draft, _) = evaluate(&by(78, 1, false), Some(&record), 1000) else {
+            panic!("a first attempt")
+        };
+        let later = draft.into_record(version(300), Some(&record), version(299));
+        assert_eq!((later.recent.len(), later.forgotten), (1, None), "what is older than any retry is dropped");
+        assert!(matches!(evaluate(&by(77, 1, true), Some(&later), 1000), Verdict::Write(..)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::{
     shard::record::{RECENT_OPS_MAX, RecentOp, Record, Version},
 };
 use bytes::Bytes;
+use std::cmp::Ordering;
 
 /// An operation on one key, as the shard's leader runs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +52,7 @@ impl Draft {
         let mut recent_overflowed = before.is_some_and(|record| record.recent_overflowed);
         if let Some(mut by) = self.by {
             by.made = Some(version);
+            recent.retain(|older| older.id.client != by.id.client);
             recent.push(by);
             if recent.len() > RECENT_OPS_MAX {
                 recent.remove(0);
@@ -112,13 +114,19 @@ pub(crate) fn validate(key: &[u8], op: &KeyOp, settings: &Settings) -> Result<()
 /// Decides an operation on a key whose committed record is `record`, at wall-clock time `wall_ms`.
 pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Verdict {
     if let (Some(retryable), Some(record)) = (op.retryable(), record) {
-        if let Some(done) = record.recent.iter().find(|recent| recent.id == retryable.id) {
-            return Verdict::Known(repeated(op, done));
-        }
-        if retryable.retry && record.recent_overflowed {
-            return Verdict::Known(Outcome::Unknown(
-                "too many operations on the key since the first attempt; read the key to see",
-            ));
+        let unknown = |why| Verdict::Known(Outcome::Unknown(why));
+        // One entry per client, its newest: an older operation has ended for that client, a newer one is not done yet.
+        let newest = record.recent.iter().find(|recent| recent.id.client == retryable.id.client);
+        match newest.map(|done| (retryable.id.number.cmp(&done.id.number), done)) {
+            Some((Ordering::Equal, done)) => return Verdict::Known(repeated(op, done)),
+            Some((Ordering::Less, _)) => {
+                return unknown("its client has gone on to a later operation on the key; read the key to see");
+            }
+            Some((Ordering::Greater, _)) => {}
+            None if retryable.retry && record.recent_overflowed => {
+                return unknown("too many clients wrote the key since the first attempt; read the key to see");
+            }
+            None => {}
         }
     }
     let expired = record.is_some_and(|record| {
@@ -196,11 +204,15 @@ mod tests {
     fn op(number: u64, retry: bool) -> Retryable {
         Retryable { id: OpId { client: 7, number }, retry, age: Nanos(0) }
     }
+    fn put_by(client: u128, number: u64, retry: bool) -> KeyOp {
+        let op = Retryable { id: OpId { client, number }, ..op(0, retry) };
+        KeyOp::Put { value: Bytes::from_static(b"v"), ttl_ms: None, op }
+    }
     fn version(seq: u64) -> Version {
         Version { epoch: 1, ballot: Ballot(16), seq }
     }
     fn put(number: u64, retry: bool) -> KeyOp {
-        KeyOp::Put { value: Bytes::from_static(b"v"), ttl_ms: None, op: op(number, retry) }
+        put_by(7, number, retry)
     }
     fn run(op: &KeyOp, before: Option<&Record>, seq: u64) -> Record {
         match evaluate(op, before, 1000) {
@@ -210,20 +222,43 @@ mod tests {
     }
 
     #[test]
-    fn retry_of_a_put_is_answered_with_the_version_it_made_even_after_another_put() {
+    fn retry_of_a_put_is_answered_with_the_version_it_made_even_after_the_put_of_another() {
         let first = run(&put(1, false), None, 1);
-        let second = run(&put(2, false), Some(&first), 2);
+        let second = run(&put_by(8, 1, false), Some(&first), 2);
         assert_eq!(evaluate(&put(1, true), Some(&second), 1000), Verdict::Known(Outcome::Written(version(1))));
+    }
+
+    /// A client may write a key any number of times: a retry whose first attempt never arrived is always told apart.
+    #[test]
+    fn retry_that_had_no_effect_yet_is_applied_however_often_its_client_wrote_the_key() {
+        let mut record = run(&put(1, false), None, 1);
+        for number in 2..=50 {
+            record = run(&put(number, true), Some(&record), number);
+        }
+        assert_eq!(record.recent.len(), 1, "what a client has gone on from need not be remembered");
+        for client in 100..99 + RECENT_OPS_MAX as u128 {
+            record = run(&put_by(client, 1, false), Some(&record), 50 + client as u64);
+        }
+        assert!(!record.recent_overflowed);
+        run(&put(51, true), Some(&record), 1000);
+    }
+
+    #[test]
+    fn late_copy_of_an_operation_that_its_client_has_gone_on_from_is_not_applied() {
+        let record = run(&put(2, false), Some(&run(&put(1, false), None, 1)), 2);
+        for retry in [false, true] {
+            assert!(matches!(evaluate(&put(1, retry), Some(&record), 1000), Verdict::Known(Outcome::Unknown(_))));
+        }
     }
 
     #[test]
     fn retry_that_fell_out_of_the_window_is_never_applied_again() {
         let mut record = run(&put(1, false), None, 1);
-        for number in 2..=(RECENT_OPS_MAX as u64 + 1) {
-            record = run(&put(number, false), Some(&record), number);
+        for client in 100..100 + RECENT_OPS_MAX as u128 {
+            record = run(&put_by(client, 1, false), Some(&record), client as u64);
         }
         assert!(matches!(evaluate(&put(1, true), Some(&record), 1000), Verdict::Known(Outcome::Unknown(_))));
-        assert!(matches!(evaluate(&put(99, false), Some(&record), 1000), Verdict::Write(..)));
+        assert!(matches!(evaluate(&put(1, false), Some(&record), 1000), Verdict::Write(..)));
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub struct Version {
     pub seq: u64,
 }
 
-/// Names one operation of one client, so that it can be sent again safely.
+/// Names one operation of one client, so that it can be sent again safely. Of a client's operations on one key only
+/// one is on its way at a time: a higher number tells that all below it have ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OpId {
     /// Random, one per client.
@@ -22,8 +23,8 @@ pub struct OpId {
     pub number: u64,
 }
 
-/// Operations remembered per key: a retry of one of them is answered, not repeated.
-pub const RECENT_OPS_MAX: usize = 8;
+/// Clients whose last operation is remembered per key: a retry of one of these is answered, not repeated.
+pub const RECENT_OPS_MAX: usize = 16;
 
 /// An operation that made (or would have made) a version of a key.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -47,9 +48,9 @@ pub struct Record {
     pub value: Option<Bytes>,
     /// End of life, milliseconds since the Unix epoch.
     pub expires_at_ms: Option<u64>,
-    /// The last operations on the key, oldest first, at most [`RECENT_OPS_MAX`].
+    /// The last operation on the key of each client, oldest first, at most [`RECENT_OPS_MAX`].
     pub recent: Vec<RecentOp>,
-    /// Whether an operation has dropped out of `recent`.
+    /// Whether a client has dropped out of `recent`.
     pub recent_overflowed: bool,
 }
 

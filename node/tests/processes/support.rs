@@ -116,8 +116,29 @@ impl Node {
     }
 
     pub fn terminate(&self) -> anyhow::Result<()> {
-        let done = Command::new("kill").args(["-TERM", &self.pid()?.to_string()]).status()?;
+        self.signal("TERM")
+    }
+
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let done = Command::new("kill").args([&format!("-{name}"), &self.pid()?.to_string()]).status()?;
         if done.success() { Ok(()) } else { bail!("cannot signal {}", self.name) }
+    }
+
+    /// Open sockets of the process.
+    pub fn sockets(&self) -> anyhow::Result<usize> {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid()?))?;
+        let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        Ok(links.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
+    }
+
+    /// Time that the process has computed.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        // The name, in brackets, may hold anything; after it comes field 3. User and system time are 14 and 15.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |index: usize| -> anyhow::Result<u64> { Ok(fields.get(index).context("a field")?.parse()?) };
+        // Linux shows 100 ticks a second to programs on every common architecture.
+        Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
     }
 
     /// Waits until the process has ended by itself.
@@ -216,10 +237,10 @@ pub async fn settled(nodes: &[&Node], count: usize) -> anyhow::Result<()> {
 
 static OPERATIONS: AtomicU64 = AtomicU64::new(1);
 
-/// A fresh operation id.
+/// A fresh operation id, as a client that does only this.
 pub fn op_id() -> v1::OpId {
-    let number = OPERATIONS.fetch_add(1, Ordering::Relaxed);
-    v1::OpId { client: Bytes::from_static(b"node-test-client"), number, retry: false, age_ms: 0 }
+    let client = u128::from(OPERATIONS.fetch_add(1, Ordering::Relaxed));
+    v1::OpId { client: Bytes::copy_from_slice(&client.to_be_bytes()), number: 1, retry: false, age_ms: 0 }
 }
 
 /// Whether the same operation may be sent again.

@@ -6,6 +6,7 @@ import { type Socket, Stream } from "./stream";
 
 class Fake {
   onmessage: ((event: { data: unknown }) => void) | null = null;
+  onopen: (() => void) | null = null;
   onclose: (() => void) | null = null;
   closed = false;
   constructor(readonly url: string) {}
@@ -61,6 +62,19 @@ test("it says whether it is live, and goes on where it was", () => {
   vi.advanceTimersByTime(500);
   expect(sockets).toHaveLength(2);
   expect(last().url).toBe("ws://ring.example/below/api/v1/ws?stream=s1&sequence=7");
+});
+
+test("who missed nothing is live as soon as the line is open, and who has nothing waits for a picture", () => {
+  const { stream, connections, last } = page();
+  stream.start();
+  last().onopen?.();
+  expect(connections.at(-1)).toEqual({ kind: "connecting" });
+  last().say({ type: "snapshot", sequence: 7 });
+  last().onclose?.();
+  vi.advanceTimersByTime(500);
+  expect(connections.at(-1)?.kind).toBe("reconnecting");
+  last().onopen?.();
+  expect(connections.at(-1)).toEqual({ kind: "live" });
 });
 
 test("a gap is never shown: the stream begins anew with a snapshot", () => {

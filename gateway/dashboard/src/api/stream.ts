@@ -11,7 +11,7 @@ export interface Listener {
 }
 
 /** What is used of a `WebSocket`. */
-export type Socket = Pick<WebSocket, "onmessage" | "onclose" | "close">;
+export type Socket = Pick<WebSocket, "onopen" | "onmessage" | "onclose" | "close">;
 
 export class Stream {
   #socket: Socket | null = null;
@@ -51,6 +51,8 @@ export class Stream {
     }
     const socket = this.open(url.href);
     this.#socket = socket;
+    // Who goes on is told at once what it missed, and nothing when it missed nothing.
+    socket.onopen = () => place && this.#isLive();
     socket.onmessage = ({ data }) => this.#heard(data);
     socket.onclose = () => this.#lost();
     this.#watch();
@@ -64,6 +66,10 @@ export class Stream {
       this.#connect(null);
       return;
     }
+    this.#isLive();
+  }
+
+  #isLive(): void {
     this.#heardAt = Date.now();
     this.#attempt = 0;
     this.listener.connection({ kind: "live" });
@@ -93,6 +99,7 @@ export class Stream {
     const socket = this.#socket;
     this.#socket = null;
     if (socket) {
+      socket.onopen = null;
       socket.onmessage = null;
       socket.onclose = null;
       socket.close();

@@ -42,7 +42,7 @@ export function micros(value: number | null | undefined): string {
   return ms < 1000 ? `${ms < 100 ? ms.toPrecision(3) : whole.format(ms)} ms` : `${(ms / 1000).toPrecision(3)} s`;
 }
 
-/** A long time, given in milliseconds: its two largest units. */
+/** A long time, given in milliseconds: its two largest units, where they are not 0. */
 export function span(ms: number | null | undefined): string {
   if (ms === null || ms === undefined) {
     return NONE;
@@ -55,7 +55,7 @@ export function span(ms: number | null | undefined): string {
     ["s", seconds % 60],
   ];
   const from = units.findIndex(([, value]) => value > 0);
-  const shown = from < 0 ? units.slice(-1) : units.slice(from, from + 2);
+  const shown = from < 0 ? units.slice(-1) : units.slice(from, from + 2).filter(([, value]) => value > 0);
   return shown.map(([unit, value]) => `${value} ${unit}`).join(" ");
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Node, NodeStats, Ring } from "../api/schema";
 import { ringOf } from "../testing/samples";
-import { History } from "./history";
+import { flowsOf, History } from "./history";
 
 const base = ringOf(3);
 const [first] = base.nodes as [Node];
@@ -53,6 +53,19 @@ test("shards that change hands without keys are a flow, too; a restart is none",
   expect(history.flow(first.id)).toEqual({ received: 0, sent: 0, shards: 0 });
   history.take(later(10, { keysReceived: 20 }));
   expect(history.flow(first.id).received).toBe(20);
+});
+
+test("only who joins or leaves tells by its shards which way they go", () => {
+  const shards = { received: 0, sent: 0, shards: 2 };
+  expect(flowsOf(shards, "joining")).toEqual({ incoming: true, outgoing: false, unclear: false });
+  expect(flowsOf(shards, "leaving")).toEqual({ incoming: false, outgoing: true, unclear: false });
+  expect(flowsOf(shards, "serving")).toEqual({ incoming: false, outgoing: false, unclear: true });
+  expect(flowsOf({ received: 1, sent: 1, shards: 2 }, "serving")).toEqual({
+    incoming: true,
+    outgoing: true,
+    unclear: false,
+  });
+  expect(flowsOf({ ...shards, shards: 0 }, "serving")).toEqual({ incoming: false, outgoing: false, unclear: false });
 });
 
 test("members that left are forgotten", () => {

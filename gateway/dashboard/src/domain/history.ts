@@ -1,5 +1,6 @@
 /** What was measured since the page was opened: the lines behind the figures, and keys on their way. */
 import type { Id, Millis, Node, Ring } from "../api/schema";
+import type { Look } from "./ring";
 
 /** Samples kept of each line: 3 minutes at one a second. */
 const SAMPLES_MAX = 180;
@@ -71,6 +72,8 @@ export class History {
     } else if (at >= track.flowUntil) {
       track.flow = shards > 0 ? { ...NO_FLOW, shards } : NO_FLOW;
       track.keys = keys;
+    } else {
+      track.flow = { ...track.flow, shards };
     }
   }
 
@@ -86,6 +89,13 @@ export class History {
   flow(id: Id): Flow {
     return this.#tracks.get(id)?.flow ?? NO_FLOW;
   }
+}
+
+/** Which ways things move: a newcomer's shards come to it, a leaver's go; else only keys tell. */
+export function flowsOf({ received, sent, shards }: Flow, look: Look) {
+  const incoming = received > 0 || (shards > 0 && look === "joining");
+  const outgoing = sent > 0 || (shards > 0 && look === "leaving");
+  return { incoming, outgoing, unclear: shards > 0 && !incoming && !outgoing };
 }
 
 /** Time that a line's width stands for: a young line is not squeezed into a corner. */

@@ -11,6 +11,11 @@ export function still(seats: readonly Seat[]): Posed[] {
   return seats.map((seat) => ({ ...seat, presence: 1 }));
 }
 
+/** For drawing: who is silent first, so that whoever took its arc over is seen above it. */
+export function claims(a: Posed, b: Posed): number {
+  return Number(a.node.staleSince === null) - Number(b.node.staleSince === null);
+}
+
 /** Between two pictures; `t` from 0 to 1. At 1 it is `still(to)`: who left is gone. */
 export function between(from: readonly Posed[], to: readonly Seat[], t: number): Posed[] {
   if (t >= 1) {

@@ -1,5 +1,5 @@
 import { useState } from "react";
-import type { Ring } from "../../api/schema";
+import type { Id, Node, Ring, RingEvent } from "../../api/schema";
 import { KNOWN_KINDS, kindOf, type Tone } from "../../domain/events";
 import { clock, plural, span } from "../../domain/format";
 import { useRing } from "../../store/context";
@@ -16,6 +16,24 @@ export const TONES: Record<Tone, { text: string; colour: string }> = {
 
 /** Rows shown; older ones on demand. */
 const PAGE = 100;
+
+/** Its sentence, with the member it is about as a link. */
+function Message({ event: { subject, message }, byId }: { event: RingEvent; byId: ReadonlyMap<Id, Node> }) {
+  const [before, after] = subject ? split(message, subject.name) : [message, null];
+  return (
+    <>
+      {before}
+      {subject && <MemberLink id={subject.id} byId={byId} name={subject.name} />}
+      {after}
+    </>
+  );
+}
+
+/** Around the name; a sentence without it has it put in front. */
+function split(message: string, name: string): [string, string] {
+  const at = message.indexOf(name);
+  return at < 0 ? ["", ` ${message}`] : [message.slice(0, at), message.slice(at + name.length)];
+}
 
 /** What happened, newest first. */
 export function EventsPage({ ring }: { ring: Ring }) {
@@ -90,9 +108,7 @@ export function EventsPage({ ring }: { ring: Ring }) {
                 </time>
                 <span className={`${TONES[kindOf(event).tone].text} font-medium`}>{kindOf(event).label}</span>
                 <span className="min-w-0 break-words">
-                  {event.subject && <MemberLink id={event.subject.id} byId={byId} />}
-                  {event.subject && " · "}
-                  {event.message}
+                  <Message event={event} byId={byId} />
                   {event.shard !== null && <span className="text-soft"> (shard {event.shard})</span>}
                   {event.reporter && event.reporter.id !== event.subject?.id && (
                     <span className="text-faint"> as {event.reporter.name} reports</span>

@@ -1,5 +1,6 @@
 import type { FingerTable, Id, Node, Ring } from "../../api/schema";
 import { bytes, clock, count, decimal, micros, percent, plural, rate, span } from "../../domain/format";
+import { shortId } from "../../domain/id";
 import { LOOKS, lookOf, neighbour } from "../../domain/ring";
 import { useRing } from "../../store/context";
 import type { Answer } from "../parts/ask";
@@ -150,7 +151,14 @@ function Measures({ node }: { node: Node }) {
   );
 }
 
-export function MemberLink({ id, byId }: { id: Id | null; byId: ReadonlyMap<Id, Node> }) {
+interface MemberLinkProps {
+  id: Id | null;
+  byId: ReadonlyMap<Id, Node>;
+  /** For members that are gone. */
+  name?: string;
+}
+
+export function MemberLink({ id, byId, name }: MemberLinkProps) {
   if (id === null) {
     return "–";
   }
@@ -160,6 +168,6 @@ export function MemberLink({ id, byId }: { id: Id | null; byId: ReadonlyMap<Id, 
       {node.name}
     </Link>
   ) : (
-    <span className="font-mono text-xs text-faint">{id.slice(0, 8)}… (gone)</span>
+    <span className="text-faint">{name ?? `${shortId(id)}…`} (gone)</span>
   );
 }

@@ -1,32 +1,35 @@
-import {
-  type SymbolType,
-  symbol,
-  symbolCircle,
-  symbolDiamond,
-  symbolSquare,
-  symbolTimes,
-  symbolTriangle,
-} from "d3-shape";
+import { type SymbolType, symbol, symbolCircle, symbolDiamond, symbolSquare, symbolTimes } from "d3-shape";
 import type { ReactNode } from "react";
 import { LOOKS, type Look } from "../../domain/ring";
+
+/** An arrowhead: it has a direction, which a triangle of equal sides has not. */
+const wedge: SymbolType = {
+  draw(context, size) {
+    const unit = Math.sqrt(size);
+    context.moveTo(0, -unit * 0.85);
+    context.lineTo(unit * 0.62, unit * 0.6);
+    context.lineTo(-unit * 0.62, unit * 0.6);
+    context.closePath();
+  },
+};
 
 /** Shape of a state. Whether it is filled tells as much as its outline, for those who see no colours. */
 interface Shape {
   type: SymbolType;
   filled: boolean;
-  /** Degrees; triangles point into the circle or out of it. */
-  turned: number;
+  /** Degrees. Arrowheads point into the circle or out of it, the rest stands upright wherever it is. */
+  turned: number | null;
   colour: string;
 }
 
 export const SHAPES: Record<Look, Shape> = {
-  serving: { type: symbolCircle, filled: true, turned: 0, colour: "var(--serving)" },
-  joining: { type: symbolTriangle, filled: false, turned: 180, colour: "var(--joining)" },
-  leaving: { type: symbolTriangle, filled: false, turned: 0, colour: "var(--leaving)" },
-  suspect: { type: symbolDiamond, filled: true, turned: 0, colour: "var(--suspect)" },
-  lost: { type: symbolTimes, filled: false, turned: 0, colour: "var(--lost)" },
-  unheard: { type: symbolCircle, filled: false, turned: 0, colour: "var(--unheard)" },
-  waiting: { type: symbolSquare, filled: false, turned: 0, colour: "var(--waiting)" },
+  serving: { type: symbolCircle, filled: true, turned: null, colour: "var(--serving)" },
+  joining: { type: wedge, filled: false, turned: 180, colour: "var(--joining)" },
+  leaving: { type: wedge, filled: false, turned: 0, colour: "var(--leaving)" },
+  suspect: { type: symbolDiamond, filled: true, turned: null, colour: "var(--suspect)" },
+  lost: { type: symbolTimes, filled: false, turned: null, colour: "var(--lost)" },
+  unheard: { type: symbolCircle, filled: false, turned: null, colour: "var(--unheard)" },
+  waiting: { type: symbolSquare, filled: false, turned: null, colour: "var(--waiting)" },
 };
 
 const paths = new Map<string, string>();
@@ -61,7 +64,7 @@ export function Sign({ look, size = 12 }: { look: Look; size?: number }) {
     <svg width={size + 4} height={size + 4} viewBox="-9 -9 18 18" aria-hidden="true" className="shrink-0">
       <path
         d={outline(look, 11)}
-        transform={`rotate(${turned})`}
+        transform={`rotate(${turned ?? 0})`}
         fill={filled ? colour : "var(--panel)"}
         stroke={colour}
         strokeWidth={2.25}

@@ -1,5 +1,7 @@
 import { memo, useEffect, useRef } from "react";
 import { type Arc, inset, place, radians } from "../../domain/geometry";
+import { flowsOf } from "../../domain/history";
+import { claims } from "../../domain/motion";
 import { arcOf, type Look } from "../../domain/ring";
 import { type Size, turnsOf } from "../../domain/view";
 import { outline, SHAPES } from "../parts/marker";
@@ -72,10 +74,13 @@ function paintRing(context: CanvasRenderingContext2D, props: ArcsProps, colours:
     context.stroke();
   };
   context.lineWidth = view.band;
-  for (const [at, seat] of posed.entries()) {
+  const tones = new Map(posed.map((seat, at) => [seat.node.id, at]));
+  for (const seat of [...posed].sort(claims)) {
     const isSelected = seat.node.id === selected;
     const serving = seat.look === "serving" && !isSelected;
-    context.strokeStyle = serving ? colours[at % 2 === 0 ? "band" : "band-other"] : colours[seat.look];
+    context.strokeStyle = serving
+      ? colours[(tones.get(seat.node.id) ?? 0) % 2 === 0 ? "band" : "band-other"]
+      : colours[seat.look];
     const strength = isSelected || serving ? 1 : seat.node.id === hovered ? 0.85 : 0.5;
     context.globalAlpha = whole * seat.presence * strength;
     stroke(inset(arcOf(seat), gap), view.radius);
@@ -87,11 +92,10 @@ function paintRing(context: CanvasRenderingContext2D, props: ArcsProps, colours:
   context.lineCap = "round";
   context.setLineDash([0, 9]);
   for (const seat of posed) {
-    const { received, sent, shards } = flowOf(seat.node.id);
-    if (received > 0 || sent > 0 || shards > 0) {
-      flows = true;
-      const incoming = received > 0 || (sent === 0 && seat.look !== "leaving");
-      context.lineDashOffset = ((incoming ? -now : now) / 50) % 9;
+    const { incoming, outgoing, unclear } = flowsOf(flowOf(seat.node.id), seat.look);
+    if (incoming || outgoing || unclear) {
+      flows ||= !unclear;
+      context.lineDashOffset = unclear ? 0 : ((incoming ? -now : now) / 50) % 9;
       const span = Math.max(seat.span, turnsOf(view, 24));
       stroke({ start: seat.turn - span, span }, view.radius - view.band / 2 - 7);
     }
@@ -106,7 +110,9 @@ function paintRing(context: CanvasRenderingContext2D, props: ArcsProps, colours:
     context.save();
     context.globalAlpha = whole * seat.presence;
     context.translate(x, y);
-    context.rotate(2 * Math.PI * (seat.turn + turned / 360));
+    if (turned !== null) {
+      context.rotate(2 * Math.PI * (seat.turn + turned / 360));
+    }
     context.scale(size / 14, size / 14);
     context.fillStyle = filled ? colours[seat.look] : colours.panel;
     context.strokeStyle = filled ? colours.paper : colours[seat.look];

@@ -1,8 +1,8 @@
 import { memo } from "react";
 import type { Id } from "../../api/schema";
 import { arcBand, arcLine, inset, place } from "../../domain/geometry";
-import type { Flow } from "../../domain/history";
-import type { Posed } from "../../domain/motion";
+import { type Flow, flowsOf } from "../../domain/history";
+import { claims, type Posed } from "../../domain/motion";
 import { arcOf } from "../../domain/ring";
 import { turnsOf, type View } from "../../domain/view";
 import { outline, SHAPES } from "../parts/marker";
@@ -20,13 +20,14 @@ export interface ArcsProps {
 export const ArcsSvg = memo(function ArcsSvg({ posed, view, flowOf, selected, hovered, old }: ArcsProps) {
   const { radius, band } = view;
   const gap = turnsOf(view, 1.5);
+  const tones = new Map(posed.map((seat, at) => [seat.node.id, at]));
   return (
     <g opacity={old ? 0.5 : 1}>
-      {posed.map((seat, at) => (
+      {[...posed].sort(claims).map((seat) => (
         <path
           key={seat.node.id}
           d={arcBand(inset(arcOf(seat), gap), radius - band / 2, radius + band / 2)}
-          {...paint(seat, at, seat.node.id === selected, seat.node.id === hovered)}
+          {...paint(seat, tones.get(seat.node.id) ?? 0, seat.node.id === selected, seat.node.id === hovered)}
           opacity={seat.presence}
         />
       ))}
@@ -55,7 +56,7 @@ function Marker({ seat, view, selected }: { seat: Posed; view: View; selected: b
   return (
     <path
       d={outline(seat.look, 14)}
-      transform={`translate(${x} ${y}) rotate(${seat.turn * 360 + turned}) scale(${scale})`}
+      transform={`translate(${x} ${y}) rotate(${turned === null ? 0 : seat.turn * 360 + turned}) scale(${scale})`}
       fill={filled ? colour : "var(--panel)"}
       stroke={filled ? "var(--paper)" : colour}
       strokeWidth={filled ? 2 : 2.5}
@@ -66,16 +67,16 @@ function Marker({ seat, view, selected }: { seat: Posed; view: View; selected: b
   );
 }
 
-/** Keys that come walk to the member, keys that go walk away from it. */
+/** Keys that come walk to the member, keys that go walk away from it; where only shards change hands, dots stand. */
 function FlowLine({ seat, view, flow }: { seat: Posed; view: View; flow: Flow }) {
   const lane = view.radius - view.band / 2 - 8;
-  const incoming = flow.received > 0 || (flow.shards > 0 && flow.sent === 0 && seat.look !== "leaving");
-  const outgoing = flow.sent > 0 || (flow.shards > 0 && flow.received === 0 && seat.look === "leaving");
+  const { incoming, outgoing, unclear } = flowsOf(flow, seat.look);
   // A newcomer owns nothing yet; what comes to it is shown on the way to its place.
   const arc = inset(seat.span > 0.004 ? arcOf(seat) : { start: seat.turn - 0.04, span: 0.04 }, turnsOf(view, 6));
   return (
     <>
       {incoming && <path className="flow flow-in" d={arcLine(arc, lane)} />}
+      {unclear && <path className="flow" d={arcLine(arc, lane)} />}
       {outgoing && <path className="flow flow-out" d={arcLine(arc, incoming ? lane - 8 : lane)} />}
     </>
   );

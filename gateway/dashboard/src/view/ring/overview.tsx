@@ -18,6 +18,7 @@ export function Overview({ ring, missing }: { ring: Ring; missing: Id | null }) 
   const marks = history.whole.map((sample) => ({ at: sample.at, value: sample.ops }));
   return (
     <>
+      <h2 className="sr-only">Overview</h2>
       {missing && (
         <div className="pb-4">
           <Notice title={`${shortId(missing)}… is not in the ring`}>It has left, or the address is not right.</Notice>

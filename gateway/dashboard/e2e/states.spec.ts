@@ -206,7 +206,7 @@ test("a thousand members are painted on a canvas, found by name, and chosen by a
   if (!stage) {
     throw new Error("there is no stage");
   }
-  const radius = Math.min(stage.height / 2 - 44, stage.width / 2 - 28);
+  const radius = Math.min(stage.height / 2 - 50, stage.width / 2 - 28);
   await page.mouse.click(stage.x + stage.width / 2 + radius, stage.y + stage.height / 2);
   await expect(page.getByRole("heading", { level: 2 })).toHaveText(/demo-node-(249|250|251)/);
   line.change(line.nodes.slice(0, 999));

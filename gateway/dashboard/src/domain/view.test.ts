@@ -9,7 +9,7 @@ const names = { count: 5, full: 11, short: 1 };
 test("the circle is in the middle and leaves room for names", () => {
   const view = viewOf({ width: 900, height: 600 }, NO_ZOOM, names);
   expect(view.centre).toEqual({ x: 450, y: 300 });
-  expect(view.radius).toBe(256);
+  expect(view.radius).toBe(250);
   expect(view.labels).toBe("full");
 });
 

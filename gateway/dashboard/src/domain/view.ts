@@ -30,14 +30,14 @@ export const NO_ZOOM: Zoom = { k: 1, x: 0, y: 0 };
 /** Pixels a letter of a label takes, about. */
 const LETTER = 7.4;
 /** Between the circle and its labels. */
-export const LABEL_GAP = 30;
+export const LABEL_GAP = 36;
 
 export function viewOf(size: Size, zoom: Zoom, names: { count: number; full: number; short: number }): View {
   const { width, height } = size;
-  const tall = height / 2 - 44;
+  const tall = height / 2 - 50;
   const besides = (letters: number) => width / 2 - LABEL_GAP - 10 - letters * LETTER;
   // Names stand beside the circle, so they cost width: only as much of it as leaves the circle large.
-  const fits = (letters: number, most: number) => names.count <= most && besides(letters) >= Math.min(tall, 120);
+  const fits = (letters: number, most: number) => names.count <= most && besides(letters) >= Math.min(tall, 100);
   const labels = fits(names.full, 24) ? "full" : fits(names.short, 64) ? "short" : "none";
   const wide = labels === "none" ? width / 2 - 28 : besides(labels === "full" ? names.full : names.short);
   const radius = Math.max(Math.min(tall, wide), 60) * zoom.k;

@@ -100,7 +100,8 @@ export function OneHop({
       </p>
       <p className="mt-2 text-[0.8125rem] text-soft">
         By fingers alone, about ½ log₂ N hops are usual: {decimal(expectedHops(ring.nodes.length), 1)} among{" "}
-        {plural(ring.nodes.length, "member")}. This ring measured {decimal(ring.stats.lookupHopsMean)} on average.
+        {plural(ring.nodes.length, "member")}.
+        {ring.stats.lookupHopsMean !== null && ` This ring measured ${decimal(ring.stats.lookupHopsMean)} on average.`}
       </p>
     </Section>
   );

@@ -24,10 +24,10 @@ export function Share({ onAgain }: { onAgain: () => void }) {
         aria-label="Address of this view"
         value={location.href}
       />
-      <button type="button" className="button" onClick={copy}>
+      <button type="button" className="button shrink-0" onClick={copy}>
         {copied ? "Copied" : "Copy link"}
       </button>
-      <button type="button" className="button" onClick={onAgain}>
+      <button type="button" className="button shrink-0" onClick={onAgain}>
         Ask again
       </button>
     </div>

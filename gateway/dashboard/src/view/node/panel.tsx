@@ -142,7 +142,9 @@ function Measures({ node }: { node: Node }) {
             {count(stats.gets)}, {count(stats.puts)}, {count(stats.deletes)}
           </Row>
           <Row name="Lookups it answered">
-            {count(stats.lookups)}, {decimal(stats.lookupHopsMean)} hops on average
+            {stats.lookupHopsMean === null
+              ? "none yet"
+              : `${count(stats.lookups)}, ${decimal(stats.lookupHopsMean)} hops on average`}
           </Row>
           <Row name="Rounds of stabilization">{count(stats.stabilizeRounds)}</Row>
         </dl>

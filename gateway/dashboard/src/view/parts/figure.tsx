@@ -36,7 +36,7 @@ export function Row({ name, children }: { name: string; children: ReactNode }) {
 
 export function Section({ title, aside, children }: { title: string; aside?: ReactNode; children: ReactNode }) {
   return (
-    <section className="border-t border-line py-4 first:border-t-0 first:pt-0 last:pb-0">
+    <section className="border-t border-line py-4 first-of-type:border-t-0 first-of-type:pt-0 last:pb-0">
       <div className="mb-2 flex items-baseline justify-between gap-3">
         <h3 className="text-[0.8125rem] font-semibold">{title}</h3>
         {aside && <div className="label text-right">{aside}</div>}

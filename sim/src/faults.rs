@@ -249,7 +249,7 @@ impl World {
                 self.nodes[index].clock.skew_ms = self.rng.random_range(-most..=most);
             }
             Draw::Wipe => {
-                if self.can_lose(index) {
+                if self.can_lose() {
                     self.trace.sometimes("disk lost");
                     let lost = self.nodes[index].me.key;
                     self.kill(index, true);
@@ -299,10 +299,9 @@ impl World {
         self.plan(self.now + time, Event::Fault(Fault::Mend(pairs)));
     }
 
-    /// Whether the promise survives the loss of a disk now: every shard it holds has two other members whose disks
-    /// are there.
-    fn can_lose(&self, index: usize) -> bool {
-        let key = self.nodes[index].me.key;
+    /// Whether the promise survives the loss of a disk now: every shard has three members with their disks, and
+    /// nobody is leaving.
+    fn can_lose(&self) -> bool {
         if !self.operator.leaving.is_empty() || self.is_recovering() {
             return false;
         }
@@ -318,7 +317,7 @@ impl World {
                 holders.insert((*shard, meta.config.epoch, *owner));
             }
         }
-        newest.iter().filter(|(_, config)| config.index_of(&key).is_some()).all(|(shard, config)| {
+        newest.iter().all(|(shard, config)| {
             let sealed = |(_, disk): (&MemberKey, &Rc<RefCell<Disk>>)| {
                 let disk = disk.borrow();
                 let meta = disk.durable.shards.get(shard).and_then(|data| data.meta.as_ref());

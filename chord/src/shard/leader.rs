@@ -81,7 +81,14 @@ pub(crate) struct Flight {
 enum Stage {
     Idle,
     Reading(BTreeMap<MemberKey, Option<Record>>),
-    Writing { record: Record, acks: BTreeSet<MemberKey>, answer: Option<(Token, Outcome)> },
+    Writing(Box<Writing>),
+}
+
+/// A write on its way, and what its client will be told.
+struct Writing {
+    record: Record,
+    acks: BTreeSet<MemberKey>,
+    answer: Option<(Token, Outcome)>,
 }
 
 impl Lead {
@@ -236,7 +243,9 @@ impl Replica {
     /// Stops taking operations: what has begun has an unknown outcome, the rest waits.
     pub fn park<S: Store>(&mut self, lead: Lead, env: &mut Env<S>) {
         for flight in lead.flights.into_values() {
-            if let Stage::Writing { answer: Some((token, _)), .. } = flight.stage {
+            if let Stage::Writing(writing) = flight.stage
+                && let Some((token, _)) = writing.answer
+            {
                 env.answer(token, Outcome::Unknown("the shard's leader changed during the write; send it again"));
             }
             self.pending.extend(flight.waiting);
@@ -410,7 +419,8 @@ impl Replica {
             movement.dirty.insert(key.clone());
         }
         if let Some(flight) = lead.flights.get_mut(&key) {
-            flight.stage = Stage::Writing { record: record.clone(), acks: BTreeSet::new(), answer };
+            let acks = BTreeSet::new();
+            flight.stage = Stage::Writing(Box::new(Writing { record: record.clone(), acks, answer }));
             flight.sent_at = env.now.mono;
             flight.before = before;
         }
@@ -482,7 +492,8 @@ impl Replica {
         leader.installed.insert(from);
         let Phase::Leading(lead) = &mut leader.phase else { return };
         let Some(flight) = lead.flights.get_mut(&key) else { return };
-        let Stage::Writing { record, acks, answer } = &mut flight.stage else { return };
+        let Stage::Writing(writing) = &mut flight.stage else { return };
+        let Writing { record, acks, answer } = writing.as_mut();
         if record.version != version {
             return;
         }
@@ -559,10 +570,8 @@ impl Replica {
                 self.seen = self.seen.max(promised);
                 self.step_down(env);
             }
-            None if promised == Ballot::ZERO => {
-                if !matches!(leader.phase, Phase::Sealing(_)) {
-                    self.ship_to_newcomer(from, env);
-                }
+            None if promised == Ballot::ZERO && !matches!(leader.phase, Phase::Sealing(_)) => {
+                self.ship_to_newcomer(from, env);
             }
             None => {}
         }
@@ -611,7 +620,7 @@ impl Replica {
             let mut late = Vec::new();
             for (key, record) in records.into_iter().take(scan.limit) {
                 let committed = match lead.flights.get(&key) {
-                    Some(Flight { stage: Stage::Writing { .. }, before, .. }) => before.clone(),
+                    Some(Flight { stage: Stage::Writing(_), before, .. }) => before.clone(),
                     _ => Some(record),
                 };
                 let Some(record) = committed else { continue };
@@ -659,7 +668,8 @@ impl Replica {
             let (kind, done): (ShardKind, Vec<MemberKey>) = match &flight.stage {
                 Stage::Idle => continue,
                 Stage::Reading(states) => (ShardKind::ReadKey { key: key.clone() }, states.keys().copied().collect()),
-                Stage::Writing { record, acks, .. } => {
+                Stage::Writing(writing) => {
+                    let Writing { record, acks, .. } = writing.as_ref();
                     let write = ShardKind::Write { key: key.clone(), record: record.clone() };
                     (write, acks.iter().copied().collect())
                 }

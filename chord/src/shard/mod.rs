@@ -23,7 +23,7 @@ use crate::{
         config::{Ballot, Config, ReplicaMeta, ShardId},
         env::{Env, Shared, message},
         leader::{BUSY_LOOK, Phase},
-        ops::{KeyOp, validate},
+        ops::{KeyOp, refuse},
         placement::Placement,
         replica::{Pending, PendingScan, Replica},
     },
@@ -131,7 +131,7 @@ impl Shards {
         let Some((key, op)) = KeyOp::from_operation(operation) else {
             return env.answer(token, Outcome::Invalid("not an operation on a key".into()));
         };
-        if let Err(outcome) = validate(&key, &op, env.settings) {
+        if let Some(outcome) = refuse(&key, &op, env.settings) {
             return env.answer(token, outcome);
         }
         if env.disk_full && op.grows() {

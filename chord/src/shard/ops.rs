@@ -111,9 +111,9 @@ impl KeyOp {
     }
 }
 
-/// Refuses what no ring would take.
-pub(crate) fn validate(key: &[u8], op: &KeyOp, settings: &Settings) -> Result<(), Outcome> {
-    let invalid = |text: String| Err(Outcome::Invalid(text));
+/// What no ring would take is answered at once.
+pub(crate) fn refuse(key: &[u8], op: &KeyOp, settings: &Settings) -> Option<Outcome> {
+    let invalid = |text: String| Some(Outcome::Invalid(text));
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
         return invalid(format!("key must have 1 to {KEY_BYTES_MAX} bytes, not {}", key.len()));
     }
@@ -126,9 +126,9 @@ pub(crate) fn validate(key: &[u8], op: &KeyOp, settings: &Settings) -> Result<()
         return invalid("ttl must be at least 1 ms; leave it out for a value that stays".into());
     }
     if op.retryable().is_some_and(|op| op.age > settings.retry_age_max) {
-        return Err(Outcome::Unknown("the retry is too old to be told from a new operation; read the key to see"));
+        return Some(Outcome::Unknown("the retry is too old to be told from a new operation; read the key to see"));
     }
-    Ok(())
+    None
 }
 
 /// Decides an operation on a key whose committed record is `record`, at wall-clock time `wall_ms`.
@@ -159,6 +159,20 @@ pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Ver
         let expires_at_ms = ttl_ms.map(|ttl_ms| wall_ms.saturating_add(ttl_ms));
         Verdict::Write(Draft { value: value.clone(), expires_at_ms, by, keep: None }, outcome)
     };
+    // A retry that changes nothing is written down all the same: its first attempt may be on the way still, and
+    // must not take effect after the client was told that there was none.
+    let unchanged = |op: &Retryable, outcome| {
+        if !op.retry || expired {
+            return answer(outcome);
+        }
+        let draft = Draft {
+            value: live.and_then(|record| record.value.clone()),
+            expires_at_ms: live.and_then(|record| record.expires_at_ms),
+            by: Some(RecentOp { id: op.id, made: None, found }),
+            keep: record.map(|record| record.revision),
+        };
+        Verdict::Write(draft, outcome)
+    };
     match op {
         KeyOp::Get => answer(Outcome::Value(live.and_then(|record| {
             let remaining = record.expires_at_ms.map(|expires_at_ms| expires_at_ms.saturating_sub(wall_ms));
@@ -167,13 +181,13 @@ pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Ver
         KeyOp::Put { value, ttl_ms, op } => {
             write(&Some(value.clone()), ttl_ms, op, Outcome::Written(Version::default()))
         }
-        KeyOp::Delete { .. } if live.is_none() => answer(Outcome::Deleted(false)),
+        KeyOp::Delete { op } if live.is_none() => unchanged(op, Outcome::Deleted(false)),
         KeyOp::Delete { op } => write(&None, &None, op, Outcome::Deleted(true)),
-        KeyOp::CompareAndSet { expected, .. } if *expected != found => {
-            answer(Outcome::Compared { applied: false, revision: found })
+        KeyOp::CompareAndSet { expected, op, .. } if *expected != found => {
+            unchanged(op, Outcome::Compared { applied: false, revision: found })
         }
-        KeyOp::CompareAndSet { value: None, expected: None, .. } => {
-            answer(Outcome::Compared { applied: true, revision: None })
+        KeyOp::CompareAndSet { value: None, expected: None, op, .. } => {
+            unchanged(op, Outcome::Compared { applied: true, revision: None })
         }
         KeyOp::CompareAndSet { value, ttl_ms, op, .. } => {
             let revision = value.is_some().then(Version::default);
@@ -197,7 +211,9 @@ pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Ver
 pub(crate) fn with_version(outcome: Outcome, version: Version) -> Outcome {
     match outcome {
         Outcome::Written(_) => Outcome::Written(version),
-        Outcome::Compared { applied, revision: Some(_) } => Outcome::Compared { applied, revision: Some(version) },
+        Outcome::Compared { applied: true, revision: Some(_) } => {
+            Outcome::Compared { applied: true, revision: Some(version) }
+        }
         other => other,
     }
 }
@@ -205,6 +221,9 @@ pub(crate) fn with_version(outcome: Outcome, version: Version) -> Outcome {
 fn repeated(op: &KeyOp, done: &RecentOp) -> Outcome {
     match op {
         KeyOp::Delete { .. } => Outcome::Deleted(done.found.is_some()),
+        KeyOp::CompareAndSet { expected, .. } if *expected != done.found => {
+            Outcome::Compared { applied: false, revision: done.found }
+        }
         KeyOp::CompareAndSet { value, .. } => {
             Outcome::Compared { applied: true, revision: value.as_ref().and(done.made) }
         }
@@ -307,6 +326,23 @@ mod tests {
         assert!(matches!(evaluate(&KeyOp::Get, Some(&record), 1499), Verdict::Answer(Outcome::Value(Some(_)))));
         assert!(matches!(evaluate(&KeyOp::Get, Some(&record), 1500), Verdict::ExpireFirst(_)));
         assert!(matches!(evaluate(&KeyOp::Delete { op: op(2, false) }, Some(&record), 1500), Verdict::ExpireFirst(_)));
+    }
+
+    #[test]
+    fn late_first_attempt_of_a_retry_that_changed_nothing_changes_nothing() {
+        let delete = |retry| KeyOp::Delete { op: op(1, retry) };
+        let gone = run(&delete(true), None, 1);
+        let value = run(&put(2, false), Some(&gone), 2);
+        assert_eq!(evaluate(&delete(false), Some(&value), 0), Verdict::Known(Outcome::Deleted(false)));
+        let cas = |retry| {
+            let value = Some(Bytes::from_static(b"w"));
+            KeyOp::CompareAndSet { expected: None, value, ttl_ms: None, op: op(3, retry) }
+        };
+        let refused = run(&cas(true), Some(&value), 3);
+        assert_eq!((refused.revision, &refused.value), (value.revision, &value.value), "clients see no change");
+        let gone = run(&KeyOp::Delete { op: op(4, false) }, Some(&refused), 4);
+        let told = Outcome::Compared { applied: false, revision: Some(value.revision) };
+        assert_eq!(evaluate(&cas(false), Some(&gone), 0), Verdict::Known(told));
     }
 
     #[test]

@@ -33,12 +33,12 @@ impl OpId {
 /// goes that is not its client's newest, so that an operation newer than its client's newest is known to be new.
 pub const RECENT_OPS_MAX: usize = 8;
 
-/// An operation that made (or would have made) a version of a key.
+/// An operation that made a version of a key, or a retry that found nothing to change.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct RecentOp {
     /// Which.
     pub id: OpId,
-    /// Revision of the key it made; `None` for a compare-and-set that was not applied.
+    /// Version of the record it made.
     pub made: Option<Version>,
     /// Revision of the key it found; `None` when the key was absent.
     pub found: Option<Version>,

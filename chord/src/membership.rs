@@ -66,6 +66,9 @@ impl<S: Store> Core<S> {
                 self.own.revision = member.revision;
                 self.set_state(MemberState::Evicted);
             }
+            if member.node.start() > self.own.node.start() {
+                self.superseded(member.node);
+            }
             return;
         }
         let before = self.view.get(&key).map(|known| known.state);
@@ -82,6 +85,17 @@ impl<S: Store> Core<S> {
                 self.tell(kind, Some(member.node), text);
             }
         }
+    }
+
+    /// A later start over this node's directory, or over a copy of it, is in the ring: what this one says as the same
+    /// member could contradict it.
+    fn superseded(&mut self, by: NodeRef) {
+        let text = format!(
+            "another process has the identity of {} and started later (start {} at {}; this is start {}): this data \
+             directory was copied, or is an older copy; keep one of the two and give the other an empty directory",
+            by.name, by.incarnation, by.internal_addr, self.own.node.incarnation
+        );
+        self.tell("superseded", Some(by), text);
     }
 
     /// Changes this node's own state, durably, and tells everybody.

@@ -174,10 +174,15 @@ fn sort_out(items: Vec<Item>, results: Vec<v1::OperationResult>) -> (Results, Ve
     for (item, result) in items.into_iter().zip(results) {
         match result.kind {
             Some(Answer::Error(error)) => {
-                let failure = retry::classify(&Status::new(Code::from_i32(error.code), error.message));
-                let (done, retry) = sort_failed(vec![item], &failure);
-                finished.extend(done);
-                again.extend(retry);
+                match retry::classify(&Status::new(Code::from_i32(error.code), error.message)) {
+                    // A part of a batch comes without details: alone it will say whether it is load or room.
+                    Failure::Fatal(Error::NoSpace(_)) => again.push(item),
+                    failure => {
+                        let (done, retry) = sort_failed(vec![item], &failure);
+                        finished.extend(done);
+                        again.extend(retry);
+                    }
+                }
             }
             Some(answer) => finished.push((item.place, done(answer))),
             None => again.push(item.lost()),

@@ -37,8 +37,9 @@ pub(crate) fn classify(status: &Status) -> Failure {
     match status.code() {
         Code::Unavailable | Code::FailedPrecondition => Failure::Refused,
         Code::ResourceExhausted => {
-            let told = status.get_details_retry_info().and_then(|info| info.retry_delay);
-            Failure::Overloaded(told.unwrap_or(OVERLOADED_WAIT))
+            // Without a time to come back it is not load that is too much, but data.
+            let told = status.get_details_retry_info().map(|info| info.retry_delay.unwrap_or(OVERLOADED_WAIT));
+            told.map_or(Failure::Fatal(Error::NoSpace(message)), Failure::Overloaded)
         }
         Code::InvalidArgument | Code::OutOfRange => Failure::Fatal(Error::InvalidArgument(message)),
         Code::PermissionDenied | Code::Unauthenticated => Failure::Fatal(Error::PermissionDenied(message)),
@@ -240,6 +241,8 @@ mod tests {
         assert_eq!(classify(&Status::deadline_exceeded("")), Failure::Lost);
         assert_eq!(classify(&Status::internal("")), Failure::Lost);
         assert!(matches!(classify(&Status::invalid_argument("x")), Failure::Fatal(Error::InvalidArgument(_))));
+        let full = Status::resource_exhausted("the data volume is nearly full");
+        assert!(matches!(classify(&full), Failure::Fatal(Error::NoSpace(_))));
         let connect = tonic::ConnectError("refused".into());
         assert_eq!(classify(&Status::from_error(Box::new(connect))), Failure::NotSent);
         let broken = std::io::Error::other("broken pipe");

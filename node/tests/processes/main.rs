@@ -1,5 +1,6 @@
 //! Real node processes on loopback.
 mod directories;
+mod disk;
 mod input;
 mod load;
 mod ring;

@@ -50,6 +50,8 @@ pub struct Node {
     pub http: String,
     flags: Vec<String>,
     tls: Option<Tls>,
+    /// Mebibytes of the volume that its directory is on, when it has one of its own.
+    volume_mib: Option<u32>,
     child: Option<Child>,
 }
 
@@ -65,8 +67,17 @@ impl Node {
             http: addr()?,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             tls: None,
+            volume_mib: None,
             child: None,
         })
+    }
+
+    /// Gives it other ports.
+    pub fn moves(&mut self) -> anyhow::Result<()> {
+        for addr in [&mut self.internal, &mut self.client, &mut self.http] {
+            *addr = format!("127.0.0.1:{}", free_port()?);
+        }
+        Ok(())
     }
 
     /// With certificates from a directory; `tls` is what the test itself calls it with.
@@ -77,8 +88,24 @@ impl Node {
         self
     }
 
+    /// On a volume in memory of its own, that only the process sees and that is gone with it.
+    pub fn with_volume(mut self, mib: u32) -> anyhow::Result<Node> {
+        std::fs::create_dir_all(&self.dir)?;
+        self.volume_mib = Some(mib);
+        Ok(self)
+    }
+
     pub fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = match self.volume_mib {
+            None => Command::new(BINARY),
+            Some(mib) => {
+                let script = "mount -t tmpfs -o size=$0m tmpfs \"$1\" && shift && exec \"$@\"";
+                let mut command = Command::new("unshare");
+                command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, &mib.to_string()]);
+                command.arg(&self.dir).arg(BINARY);
+                command
+            }
+        };
         command
             .env_clear()
             .arg(format!("--name={}", self.name))
@@ -90,6 +117,9 @@ impl Node {
             .args(["--suspect-after=1s", "--drain-timeout=40s", "--log-format=text", "--log-level=info"])
             .args(&self.flags)
             .stdout(Stdio::null());
+        if self.volume_mib.is_some() {
+            command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        }
         command
     }
 
@@ -148,6 +178,11 @@ impl Node {
         let status = eventually(&format!("{name} ends"), async || child.try_wait()?.context("still running")).await?;
         self.child = None;
         Ok(status)
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.as_mut().context("the node is not running")?.try_wait()?.is_some())
     }
 
     pub fn link(&self, addr: &str) -> anyhow::Result<Link> {

@@ -171,7 +171,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// All that visitors may ask, below the base path.
 fn router(shared: Arc<Shared>, args: &Args) -> Router {
     let rate = Rate { per_second: args.requests_per_second, burst: args.burst };
-    let guarding = Arc::new(Guard::new(rate, args.trusted_hops, AT_ONCE_MAX, REQUEST_TIMEOUT));
+    let guarding = Arc::new(Guard::new(&args.base_path, rate, args.trusted_hops, AT_ONCE_MAX, REQUEST_TIMEOUT));
     let assets = Arc::new(Assets::new(EMBEDDED, &args.base_path));
     let base_path = args.base_path.clone();
     let inner = Router::new()

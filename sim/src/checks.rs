@@ -71,21 +71,34 @@ impl Watch {
         let config = &meta.config;
         let known = self.configs.entry((shard, config.epoch)).or_insert_with(|| config.members.clone());
         if *known != config.members {
-            let text = format!("shard {} has two configurations {}: {known:?} and {:?}", shard.0, config.epoch, config.members);
+            let text = format!(
+                "shard {} has two configurations {}: {known:?} and {:?}",
+                shard.0, config.epoch, config.members
+            );
             return self.fail(text);
         }
         if let Some(before) = self.metas.insert((owner, shard), meta.clone()) {
             let same = before.config.epoch == config.epoch;
             if before.config.epoch > config.epoch {
-                self.fail(format!("n-{index} went back from configuration {} of shard {} to {}", before.config.epoch, shard.0, config.epoch));
+                self.fail(format!(
+                    "n-{index} went back from configuration {} of shard {} to {}",
+                    before.config.epoch, shard.0, config.epoch
+                ));
             } else if same && before.promised > meta.promised {
-                self.fail(format!("n-{index} broke its promise {:?} of shard {}: now {:?}", before.promised, shard.0, meta.promised));
+                self.fail(format!(
+                    "n-{index} broke its promise {:?} of shard {}: now {:?}",
+                    before.promised, shard.0, meta.promised
+                ));
             } else if same && before.installed && !meta.installed {
                 self.fail(format!("n-{index} forgot that it holds shard {}", shard.0));
             }
             if let (Some(old), Some(new), true) = (&before.seal, &meta.seal, same) {
                 if old.ballot < new.ballot && old.ballot.index() != new.ballot.index() {
-                    trace.sometimes(if old.next == new.next { "seal finished by another leader" } else { "rival seals" });
+                    trace.sometimes(if old.next == new.next {
+                        "seal finished by another leader"
+                    } else {
+                        "rival seals"
+                    });
                 }
             } else if before.seal.is_some() && meta.seal.is_none() && same {
                 trace.sometimes("undecided seal lifted");
@@ -96,11 +109,20 @@ impl Watch {
         }
     }
 
-    fn on_put(&mut self, index: usize, owner: MemberKey, shard: ShardId, key: &Bytes, record: &Record, trace: &mut Trace) {
+    fn on_put(
+        &mut self,
+        index: usize,
+        owner: MemberKey,
+        shard: ShardId,
+        key: &Bytes,
+        record: &Record,
+        trace: &mut Trace,
+    ) {
         let one = (shard, key.clone(), record.version);
         let known = self.versions.entry(one).or_insert_with(|| record.clone());
         if known != record {
-            let text = format!("n-{index} stores another record under a version that is taken: {known:?} and {record:?}");
+            let text =
+                format!("n-{index} stores another record under a version that is taken: {known:?} and {record:?}");
             return self.fail(text);
         }
         if record.version.seq == 0 {
@@ -157,7 +179,10 @@ impl Watch {
         };
         let count = members.iter().filter(holds).count();
         if count <= members.len() / 2 {
-            self.fail(format!("{version:?} of {key:?} was acknowledged, but only {count} of {} disks have it", members.len()));
+            self.fail(format!(
+                "{version:?} of {key:?} was acknowledged, but only {count} of {} disks have it",
+                members.len()
+            ));
         }
         trace.sometimes("write acknowledged");
     }
@@ -187,7 +212,9 @@ pub fn converged(world: &World) -> Result<(), String> {
     for node in world.nodes.iter().filter(|node| !node.removed) {
         match &node.core {
             Some(core) if core.state() == MemberState::Serving => members.push(core),
-            Some(core) => return Err(format!("{} is {:?}: {}", node.me.name, core.state(), core.status().leave_blocked)),
+            Some(core) => {
+                return Err(format!("{} is {:?}: {}", node.me.name, core.state(), core.status().leave_blocked));
+            }
             None => return Err(format!("{} is down", node.me.name)),
         }
     }
@@ -286,7 +313,13 @@ pub fn describe(world: &World) -> String {
         );
         for entry in core.shard_map() {
             let meta = node.disk.borrow().current.shards.get(&entry.shard).and_then(|data| data.meta.clone());
-            text += &format!("    shard {}: {} [{}] led by {:?}", entry.shard.0, entry.config.epoch, names(&entry.config.members), entry.leader);
+            text += &format!(
+                "    shard {}: {} [{}] led by {:?}",
+                entry.shard.0,
+                entry.config.epoch,
+                names(&entry.config.members),
+                entry.leader
+            );
             if let Some(meta) = meta {
                 text += &format!(
                     "; here {} [{}] installed: {}, promised {:?}, seal {:?}",

@@ -1,15 +1,21 @@
 //! What goes wrong, and the operator who scales, replaces and evicts as the real one would.
 use crate::{
     clock::{MS, SECOND},
+    disk::{Disk, MemStore},
     world::{Event, RING, World},
 };
 use chord::{
+    Core,
     io::AdminAction,
     member::{MemberKey, MemberState},
     time::Nanos,
 };
 use rand::RngExt as _;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 /// Time between looks of the operator.
 const LOOK: u64 = 500 * MS;
@@ -79,7 +85,8 @@ impl World {
         self.plan(self.now + LOOK, Event::Operator);
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
-            let Some(state) = node.core.as_ref().map(|core| core.state()).filter(|_| node.paused_until <= self.now) else {
+            let Some(state) = node.core.as_ref().map(|core| core.state()).filter(|_| node.paused_until <= self.now)
+            else {
                 continue;
             };
             match state {
@@ -94,7 +101,9 @@ impl World {
                 MemberState::Serving | MemberState::Joining if self.operator.leaving.contains(&index) => {
                     self.admin(index, AdminAction::Leave);
                 }
-                MemberState::Left if node.disk.borrow().durable.node.as_ref().is_some_and(|kept| kept.node.state.is_final()) => {
+                MemberState::Left
+                    if node.disk.borrow().durable.node.as_ref().is_some_and(|kept| kept.node.state.is_final()) =>
+                {
                     self.trace.sometimes("member left");
                     self.operator.leaving.remove(&index);
                     // Its last word may not have reached everybody.
@@ -109,6 +118,14 @@ impl World {
             }
         }
         self.evict();
+    }
+
+    /// Whether a member that is gone for good is still counted on by somebody.
+    fn is_recovering(&self) -> bool {
+        let believes =
+            |core: &Core<MemStore>, lost| core.view().get(lost).is_some_and(|member| !member.state.is_final());
+        let cores = || self.nodes.iter().filter(|node| !node.removed).map(|node| node.core.as_ref());
+        self.operator.lost.iter().any(|lost| cores().any(|core| core.is_none_or(|core| believes(core, lost))))
     }
 
     fn evict(&mut self) {
@@ -232,7 +249,7 @@ impl World {
                 self.nodes[index].clock.skew_ms = self.rng.random_range(-most..=most);
             }
             Draw::Wipe => {
-                if self.can_lose(index) {
+                if self.can_lose() {
                     self.trace.sometimes("disk lost");
                     let lost = self.nodes[index].me.key;
                     self.kill(index, true);
@@ -257,7 +274,7 @@ impl World {
                         self.operator.leaving.remove(&index);
                         self.admin(index, AdminAction::AbortLeave);
                     }
-                } else if joined && stays.count() > 0 {
+                } else if joined && stays.count() > 0 && !self.is_recovering() {
                     self.operator.leaving.insert(index);
                 }
             }
@@ -282,11 +299,10 @@ impl World {
         self.plan(self.now + time, Event::Fault(Fault::Mend(pairs)));
     }
 
-    /// Whether the promise survives the loss of a disk now: every shard it holds has two other members whose disks
-    /// are there.
-    fn can_lose(&self, index: usize) -> bool {
-        let key = self.nodes[index].me.key;
-        if self.operator.leaving.contains(&index) {
+    /// Whether the promise survives the loss of a disk now: every shard has three members with their disks, and
+    /// nobody is leaving.
+    fn can_lose(&self) -> bool {
+        if !self.operator.leaving.is_empty() || self.is_recovering() {
             return false;
         }
         let mut newest = BTreeMap::new();
@@ -301,8 +317,15 @@ impl World {
                 holders.insert((*shard, meta.config.epoch, *owner));
             }
         }
-        newest.iter().filter(|(_, config)| config.index_of(&key).is_some()).all(|(shard, config)| {
-            config.members.len() >= 3 && config.members.iter().all(|member| holders.contains(&(*shard, config.epoch, *member)))
+        newest.iter().all(|(shard, config)| {
+            let sealed = |(_, disk): (&MemberKey, &Rc<RefCell<Disk>>)| {
+                let disk = disk.borrow();
+                let meta = disk.durable.shards.get(shard).and_then(|data| data.meta.as_ref());
+                !disk.wiped && meta.is_some_and(|meta| meta.config.epoch >= config.epoch && meta.seal.is_some())
+            };
+            !self.watch.disks.iter().any(sealed)
+                && config.members.len() >= 3
+                && config.members.iter().all(|member| holders.contains(&(*shard, config.epoch, *member)))
         }) && newest.len() as u32 == self.options.settings.shards
     }
 

@@ -54,8 +54,9 @@ fn apply(op: &Op, state: Value, facts: &Facts, next: &mut Vec<Value>) {
     }
 }
 
-/// Which operations are done, and what the key holds then.
-type Point = (Box<[u64]>, Value);
+/// Where a search is: which operations are done, what the key holds then, and whether the next operation must
+/// depend on that.
+type Point = (Box<[u64]>, Value, bool);
 
 /// Looks for an order: first without those writes of unknown outcome whose value nobody ever saw, most of which
 /// never took effect; then with them.
@@ -64,12 +65,25 @@ type Point = (Box<[u64]>, Value);
 /// A sentence when there is none (or, never met so far, when the search is too long), with the longest
 /// explained prefix.
 pub fn check(ops: &[Op], facts: &Facts) -> Result<(), String> {
-    let unseen = |op: &Op| match op.kind {
+    let seen: Vec<Op> = ops.iter().filter(|op| !is_unseen(op, facts)).copied().collect();
+    search(&seen, facts).or_else(|_| search(ops, facts))
+}
+
+/// A write of unknown outcome whose value nobody ever saw.
+fn is_unseen(op: &Op, facts: &Facts) -> bool {
+    match op.kind {
         Kind::Put { value, .. } | Kind::Cas { value, .. } if value != 0 => op.told.is_none() && !facts.is_seen(value),
         _ => false,
-    };
-    let seen: Vec<Op> = ops.iter().filter(|op| !unseen(op)).copied().collect();
-    search(&seen, facts).or_else(|_| search(ops, facts))
+    }
+}
+
+/// Of operations with the same number, all of unknown outcome, it does not matter which one takes effect.
+fn sort_of(op: &Op, facts: &Facts) -> Option<u8> {
+    match op.kind {
+        Kind::Delete if op.told.is_none() => Some(0),
+        Kind::Put { ttl: None, .. } if is_unseen(op, facts) => Some(1),
+        _ => None,
+    }
 }
 
 fn search(ops: &[Op], facts: &Facts) -> Result<(), String> {
@@ -77,40 +91,60 @@ fn search(ops: &[Op], facts: &Facts) -> Result<(), String> {
     ops.sort_by_key(|op| (op.invoke, op.ret));
     let wanted = ops.iter().filter(|op| op.told.is_some()).count();
     let mut seen: HashSet<Point> = HashSet::new();
-    let start: Point = (vec![0; ops.len().div_ceil(64)].into(), 0);
+    let start: Point = (vec![0; ops.len().div_ceil(64)].into(), 0, false);
     let mut stack = vec![(start, 0)];
-    let mut best = (0, start_of(&ops));
-    while let Some(((done, state), count)) = stack.pop() {
+    let mut best = (0, format!("{:?}", ops.first()));
+    while let Some((point, count)) = stack.pop() {
         if count == wanted {
             return Ok(());
         }
-        if !seen.insert((done.clone(), state)) {
+        if !seen.insert(point.clone()) {
             continue;
         }
         if seen.len() > STATES_MAX {
             return Err(format!("no order found among {STATES_MAX} states of {} operations", ops.len()));
         }
+        let (done, state, must_depend) = point;
         let is_done = |index: usize| done[index / 64] & (1 << (index % 64)) != 0;
         let mut first_end = u64::MAX;
-        let mut next = Vec::new();
+        let mut candidates = Vec::new();
         for (index, op) in ops.iter().enumerate().filter(|(index, _)| !is_done(*index)) {
             if op.invoke > first_end {
                 break;
             }
             first_end = first_end.min(op.ret);
+            candidates.push((index, op));
+        }
+        candidates.retain(|(_, op)| op.invoke <= first_end);
+        if count > best.0 {
+            let open: Vec<&Op> = candidates.iter().map(|(_, op)| *op).take(6).collect();
+            best = (count, format!("holding {state}, next of {open:#?}"));
+        }
+        let mut sorts = [false; 2];
+        let mut next = Vec::new();
+        for (index, op) in candidates {
+            // One of unknown outcome has an effect only if the next operation sees it: else it goes without.
+            let blind = matches!(op.kind, Kind::Put { .. }) || (op.kind == Kind::Delete && op.told.is_none());
+            if must_depend && blind {
+                continue;
+            }
+            if let Some(sort) = sort_of(op, facts).map(usize::from)
+                && std::mem::replace(&mut sorts[sort], true)
+            {
+                continue;
+            }
             for value in after(op, state, facts) {
+                if op.told.is_none() && value == state {
+                    continue;
+                }
                 let mut done = done.clone();
                 done[index / 64] |= 1 << (index % 64);
-                next.push((op, ((done, value), count + usize::from(op.told.is_some()))));
+                next.push((op, ((done, value, op.told.is_none()), count + usize::from(op.told.is_some()))));
             }
         }
-        next.retain(|(op, _)| op.invoke <= first_end);
-        if count > best.0 {
-            let open = ops.iter().enumerate().filter(|(index, _)| !is_done(*index)).map(|(_, op)| op).take(6);
-            best = (count, format!("holding {state}, next of {:#?}", open.collect::<Vec<_>>()));
-        }
         // A read that fits and changes nothing may go first: whatever follows can follow it as well.
-        if let Some(at) = next.iter().position(|(op, ((_, value), _))| op.told.is_some() && op.kind == Kind::Get && *value == state)
+        if let Some(at) =
+            next.iter().position(|(op, (point, _))| op.told.is_some() && op.kind == Kind::Get && point.1 == state)
         {
             next.swap(0, at);
             next.truncate(1);
@@ -120,8 +154,4 @@ fn search(ops: &[Op], facts: &Facts) -> Result<(), String> {
         stack.extend(next.into_iter().map(|(_, point)| point));
     }
     Err(format!("not linearizable: {} of {wanted} answers explained, then {}", best.0, best.1))
-}
-
-fn start_of(ops: &[Op]) -> String {
-    format!("{:?}", ops.first())
 }

@@ -103,9 +103,13 @@ fn seeds(from: u64, count: u64, scenario: Scenario, threads: u64) -> ExitCode {
         steps += report.steps;
         healing = healing.max(report.healing);
     }
-    let bad: Vec<u64> = reports.iter().filter(|report| report.failure.is_some()).map(|report| report.options.seed).collect();
+    let bad: Vec<u64> =
+        reports.iter().filter(|report| report.failure.is_some()).map(|report| report.options.seed).collect();
     println!("{} seeds, {} failed: {bad:?}", reports.len(), bad.len());
-    println!("{steps} events, {decided} operations answered, {unknown} unknown, {failed} without effect, slowest healing {} ms", healing / 1_000_000);
+    println!(
+        "{steps} events, {decided} operations answered, {unknown} unknown, {failed} without effect, slowest healing {} ms",
+        healing / 1_000_000
+    );
     for (what, times) in sometimes {
         println!("{times:>9} {what}");
     }

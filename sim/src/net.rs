@@ -79,7 +79,11 @@ impl Net {
     pub fn latency(&self, rng: &mut dyn Rng) -> u64 {
         let (least, most) = self.delay;
         // Mostly quick, now and then slow.
-        if rng.random_bool(0.9) { rng.random_range(least..=least + (most - least) / 4) } else { rng.random_range(least..=most) }
+        if rng.random_bool(0.9) {
+            rng.random_range(least..=least + (most - least) / 4)
+        } else {
+            rng.random_range(least..=most)
+        }
     }
 
     /// When a connection that went silent now is given up.

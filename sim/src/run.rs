@@ -100,7 +100,10 @@ fn drive(world: &mut World, healing: &mut u64) -> Result<(), String> {
     if world.options.all_decided
         && let Some(first) = world.clients.undecided.first()
     {
-        return Err(format!("{} operations ended with an unknown outcome; the first: {first}", world.clients.undecided.len()));
+        return Err(format!(
+            "{} operations ended with an unknown outcome; the first: {first}",
+            world.clients.undecided.len()
+        ));
     }
     for (key, ops) in &world.clients.history.keys {
         let facts = Facts::of(ops, world.options.skew).map_err(|text| format!("key-{key}: {text}"))?;
@@ -110,7 +113,12 @@ fn drive(world: &mut World, healing: &mut u64) -> Result<(), String> {
 }
 
 /// Runs until `reached` holds.
-fn wait(world: &mut World, most: u64, what: &str, reached: impl Fn(&World) -> Result<(), String>) -> Result<(), String> {
+fn wait(
+    world: &mut World,
+    most: u64,
+    what: &str,
+    reached: impl Fn(&World) -> Result<(), String>,
+) -> Result<(), String> {
     let until = world.now + most;
     loop {
         world.run_until(world.now + SECOND / 4);

@@ -249,7 +249,8 @@ impl World {
         self.plan(now + time, Event::Client { client, attempt, reply: Reply::Timeout });
         if !self.net.loses(&mut self.rng) {
             let at = now + self.net.latency(&mut self.rng);
-            self.plan(at, Event::Operate { node, client, attempt, operation, time });
+            let life = self.nodes[node].life;
+            self.plan(at, Event::Operate { node, life, client, attempt, operation, time });
         }
     }
 
@@ -274,7 +275,9 @@ impl World {
                 None
             }
             Reply::Outcome(outcome) => match outcome {
-                Outcome::Value(found) => told(Told::Value(found.as_ref().map(|(bytes, rev, _)| (value_of(bytes), *rev)))),
+                Outcome::Value(found) => {
+                    told(Told::Value(found.as_ref().map(|(bytes, rev, _)| (value_of(bytes), *rev))))
+                }
                 Outcome::Written(revision) => told(Told::Written(*revision)),
                 Outcome::Deleted(existed) => told(Told::Deleted(*existed)),
                 Outcome::Compared { applied, revision } => {

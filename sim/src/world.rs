@@ -28,6 +28,9 @@ use std::{
 /// Most steps of one node at one moment: more means that time stands still.
 const STEPS_MAX: u32 = 20_000;
 
+/// Most events of a run. A usual one has 20 000.
+const EVENTS_MAX: u64 = 1_000_000;
+
 /// Something that happens to the cluster.
 #[derive(Debug)]
 pub enum Event {
@@ -40,13 +43,13 @@ pub enum Event {
     /// The sender hears that a session broke.
     Broken { from: usize, life: u64, to: usize, number: u64, refused: bool },
     /// A question arrives.
-    Ask { from: usize, life: u64, call: CallId, to: usize, request: RingRequest },
+    Ask { from: usize, life: u64, call: CallId, to: usize, at: u64, request: RingRequest },
     /// A call ends.
     Done { node: usize, life: u64, call: CallId, result: Result<RingReply, CallError> },
     /// A sync has ended.
     Synced { node: usize, life: u64, upto: u64 },
     /// A client's operation arrives.
-    Operate { node: usize, client: usize, attempt: u64, operation: Operation, time: u64 },
+    Operate { node: usize, life: u64, client: usize, attempt: u64, operation: Operation, time: u64 },
     /// A client hears something, or has waited long enough.
     Client { client: usize, attempt: u64, reply: Reply },
     /// A client sends its operation once more.
@@ -226,7 +229,13 @@ impl World {
         self.watch.forget(node.me.key);
         (node.syncing, node.wake_at) = (false, u64::MAX);
         let store = MemStore(node.disk.clone());
-        let started = Core::start(node.clock.read(self.now), &mut node.rng, store, node.me.clone(), self.options.settings.clone());
+        let started = Core::start(
+            node.clock.read(self.now),
+            &mut node.rng,
+            store,
+            node.me.clone(),
+            self.options.settings.clone(),
+        );
         match started {
             Ok(core) => node.core = Some(core),
             Err(why) => return self.watch.fail(format!("{} does not start: {why}", node.me.name)),
@@ -309,6 +318,9 @@ impl World {
             self.steps += 1;
             self.trace.mix(&[at, seq]);
             self.handle(event);
+            if self.steps > EVENTS_MAX {
+                self.watch.fail(format!("more than {EVENTS_MAX} events: somebody is busy with nothing"));
+            }
             if self.watch.failure.is_some() {
                 return;
             }
@@ -332,7 +344,10 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         let concerned = match &event {
-            Event::Wake { node, .. } | Event::Done { node, .. } | Event::Synced { node, .. } | Event::Operate { node, .. } => Some(*node),
+            Event::Wake { node, .. }
+            | Event::Done { node, .. }
+            | Event::Synced { node, .. }
+            | Event::Operate { node, .. } => Some(*node),
             Event::Deliver { to, .. } | Event::Ask { to, .. } => Some(*to),
             Event::Broken { from, .. } => Some(*from),
             _ => None,
@@ -359,14 +374,22 @@ impl World {
                 }
             }
             Event::Broken { from, life, to, number, refused } => {
-                let Some(session) = self.net.sessions.get(&(from, to)).filter(|session| session.number == number) else { return };
+                let Some(session) = self.net.sessions.get(&(from, to)).filter(|session| session.number == number)
+                else {
+                    return;
+                };
                 let peer = session.to;
                 self.net.sessions.remove(&(from, to));
                 if self.is_alive(from, life) {
                     self.step(from, Input::PeerDown { peer, refused });
                 }
             }
-            Event::Ask { from, life, call, to, request } => self.ask(from, life, call, to, request),
+            Event::Ask { from, life, call, to, at, request } => {
+                // A question to a process that has ended since goes unanswered.
+                if at == self.nodes[to].life {
+                    self.ask(from, life, call, to, request);
+                }
+            }
             Event::Done { node, life, call, result } => {
                 if self.is_alive(node, life) && self.nodes[node].calls.remove(&call) {
                     self.step(node, Input::CallDone { call, result });
@@ -379,15 +402,17 @@ impl World {
                     self.step(node, Input::Persisted(upto));
                 }
             }
-            Event::Operate { node, client, attempt, operation, time } => {
-                if self.is_up(node) {
+            Event::Operate { node, life, client, attempt, operation, time } => {
+                if self.is_alive(node, life) {
                     let token = self.token(node);
                     self.nodes[node].clients.insert(token, (client, attempt));
                     let deadline = self.nodes[node].clock.read(self.now).mono + Nanos(time);
                     self.step(node, Input::Client { token, operation, deadline });
                 } else if !self.nodes[node].dark {
+                    // Nobody listens, or whoever did is gone and with it the connection.
+                    let reply = if self.is_up(node) { Reply::Timeout } else { Reply::NotSent };
                     let at = self.now + self.net.latency(&mut self.rng);
-                    self.plan(at, Event::Client { client, attempt, reply: Reply::NotSent });
+                    self.plan(at, Event::Client { client, attempt, reply });
                 }
             }
             Event::Client { client, attempt, reply } => self.on_reply(client, attempt, reply),
@@ -406,7 +431,9 @@ impl World {
 
     fn deliver(&mut self, from: usize, to: usize, number: u64) {
         let cut = self.net.is_cut(from, to);
-        let Some(session) = self.net.sessions.get_mut(&(from, to)).filter(|session| session.number == number) else { return };
+        let Some(session) = self.net.sessions.get_mut(&(from, to)).filter(|session| session.number == number) else {
+            return;
+        };
         if session.broken || session.queue.is_empty() {
             return;
         }
@@ -492,24 +519,34 @@ impl World {
         match output {
             Output::Call { call, addr, request, timeout } => {
                 self.nodes[index].calls.insert(call);
-                self.plan(self.now + timeout.0, Event::Done { node: index, life, call, result: Err(CallError::Unreachable) });
+                self.plan(
+                    self.now + timeout.0,
+                    Event::Done { node: index, life, call, result: Err(CallError::Unreachable) },
+                );
                 if let Some(to) = index_of(&addr).filter(|to| *to < self.nodes.len())
                     && self.net.passes(index, to, &mut self.rng)
                 {
                     let at = self.now + self.net.latency(&mut self.rng);
+                    let at_life = self.nodes[to].life;
                     if self.net.loss > 0.0 && self.rng.random_bool(0.05) {
                         // The transport may try again a request whose connection broke; only one answer counts.
                         let again = at + self.net.latency(&mut self.rng);
-                        self.plan(again, Event::Ask { from: index, life, call, to, request: request.clone() });
+                        self.plan(
+                            again,
+                            Event::Ask { from: index, life, call, to, at: at_life, request: request.clone() },
+                        );
                     }
-                    self.plan(at, Event::Ask { from: index, life, call, to, request });
+                    self.plan(at, Event::Ask { from: index, life, call, to, at: at_life, request });
                 }
             }
             Output::Reply { token, reply } => {
                 let Some(asker) = self.nodes[index].askers.remove(&token) else { return };
                 if self.net.passes(index, asker.node, &mut self.rng) {
                     let at = self.now + self.net.latency(&mut self.rng);
-                    self.plan(at, Event::Done { node: asker.node, life: asker.life, call: asker.call, result: Ok(reply) });
+                    self.plan(
+                        at,
+                        Event::Done { node: asker.node, life: asker.life, call: asker.call, result: Ok(reply) },
+                    );
                 }
             }
             Output::Shard { to, message } => self.post(index, &to, message),

@@ -85,6 +85,7 @@ fn browser(summary: &mut Summary, kubernetes: &Kubernetes) {
             .dir(dir)
             .env("DASHBOARD_URL", up::dashboard_url()?)
             .env("KUBECONFIG", kubeconfig)
+            .env("CHORD_BIN", paths::bin())
             .env("NO_COLOR", "1")
             .env("CI", "1")
             .each_line(|line| count.line(line))

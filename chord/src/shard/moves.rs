@@ -119,9 +119,7 @@ impl Shipment {
     /// Sends the part that is due.
     fn send<S: Store>(&mut self, shard: ShardId, to: &MemberKey, tag: (u64, Ballot), env: &mut Env<S>) {
         let records: Vec<(Bytes, Record)> = match &self.only {
-            Some(keys) => {
-                keys.iter().filter_map(|key| Some((key.clone(), env.store.get(shard, key)?))).collect()
-            }
+            Some(keys) => keys.iter().filter_map(|key| Some((key.clone(), env.store.get(shard, key)?))).collect(),
             None => env.store.scan(shard, self.after.as_deref(), usize::MAX, env.settings.chunk_bytes_max),
         };
         let end = records.last().map(|(key, _)| key.clone());
@@ -335,9 +333,7 @@ impl Replica {
         // Merged into the own sealed copy: nothing is acknowledged by that, and the newest version wins.
         let newer: Vec<Change> = records
             .into_iter()
-            .filter(|(key, record)| {
-                env.store.get(shard, key).is_none_or(|mine| mine.version < record.version)
-            })
+            .filter(|(key, record)| env.store.get(shard, key).is_none_or(|mine| mine.version < record.version))
             .map(|(key, record)| Change::Put { shard, key, record })
             .collect();
         if let Some(dirty) = &mut sealing.dirty {
@@ -395,8 +391,7 @@ impl Replica {
     /// Flips to a configuration whose records are in `changes` or already here.
     fn enter<S: Store>(&mut self, next: Config, mut changes: Vec<Change>, env: &mut Env<S>) {
         let previous = std::mem::take(&mut self.meta.config.members);
-        self.meta =
-            ReplicaMeta { config: next.clone(), previous, installed: true, promised: Ballot::ZERO, seal: None };
+        self.meta = ReplicaMeta { config: next.clone(), previous, installed: true, promised: Ballot::ZERO, seal: None };
         self.seen = Ballot::ZERO;
         self.incoming = None;
         self.outdated_since = None;
@@ -431,9 +426,10 @@ impl Replica {
         if here > next.epoch || (here == next.epoch && self.meta.installed) {
             return env.send_durable(&from, ack(true, false));
         }
-        let known = self.incoming.as_ref().is_some_and(|incoming| {
-            incoming.from == from && incoming.epoch == epoch && incoming.ballot == ballot
-        });
+        let known = self
+            .incoming
+            .as_ref()
+            .is_some_and(|incoming| incoming.from == from && incoming.epoch == epoch && incoming.ballot == ballot);
         if !known {
             let (pre_copied, final_records) = (BTreeMap::new(), BTreeMap::new());
             let (complete, pre_part, part, at) = (false, 0, 0, env.now.mono);

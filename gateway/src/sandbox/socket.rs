@@ -108,20 +108,21 @@ async fn play(mut socket: WebSocket, shared: &Shared) {
                 if left.is_zero() {
                     break (close_code::NORMAL, "half an hour is over; begin anew");
                 }
-                let Ok(_turn) = shared.sandbox_turns.acquire().await else { return };
+                let Ok(turn) = shared.sandbox_turns.acquire().await else { return };
                 // Waiting for a turn is no time that passes in the world.
                 let real = last.elapsed().min(2 * PICTURE);
                 last = Instant::now();
                 let worked = tokio::task::spawn_blocking(move || {
                     let goes_on = sandbox.pass(real, SLICE);
-                    (sandbox, goes_on)
+                    let picture = (changed || goes_on != Ok(false)).then(|| text(&sandbox.frame(left)));
+                    (sandbox, goes_on, picture)
                 });
-                let Ok((back, goes_on)) = worked.await else { return };
+                let Ok((back, goes_on, picture)) = worked.await else { return };
                 sandbox = back;
                 let Ok(goes_on) = goes_on else { break (close_code::POLICY, "this world became too much; begin anew") };
-                let picture = (goes_on || changed).then(|| text(&sandbox.frame(left)));
-                tokio::time::sleep(last.elapsed().min(SLICE * 4)).await;
-                drop(_turn);
+                // As much rest as there was work.
+                tokio::time::sleep(last.elapsed().min(4 * SLICE)).await;
+                drop(turn);
                 changed = goes_on;
                 if let Some(picture) = picture && !send(&mut socket, shared, picture).await {
                     return;

@@ -23,6 +23,8 @@ export type Command =
 
 export interface Frame {
   type: "world";
+  /** Counts the worlds of this line: another one begins with `reset`. */
+  world: number;
   /** Simulated milliseconds. */
   nowMs: number;
   speed: number;

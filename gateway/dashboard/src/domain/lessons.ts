@@ -32,7 +32,7 @@ export const LESSONS: Lesson[] = [
     id: "join",
     title: "A join",
     intro:
-      "A newcomer hashes to a place on the circle and asks anybody who is in the ring to find the node just before that place. That one adopts it. Then stabilization tells the rest, and the keys of its arc move.",
+      "A newcomer has its place on the circle and asks anybody who is in the ring to find the node just before that place. That one adopts it. Then stabilization tells the rest, and the keys of its arc move.",
     steps: [
       {
         action: "Make a ring of 5 with 40 keys",

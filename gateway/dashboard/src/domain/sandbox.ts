@@ -84,12 +84,23 @@ export function flown(flight: Flight, nowMs: number): number {
   return Math.min(Math.max(part, 0), 1);
 }
 
+/** What is drawn: a node that says the same to another about many shards at once is seen saying it once. */
+export function seenFlights(flights: readonly Flight[]): Map<string, Flight> {
+  return new Map(flights.map((flight) => [`${flight.from} ${flight.to} ${flight.title} ${flight.sentMs}`, flight]));
+}
+
 /** Said so often that it drowns the rest, except to those who go step by step. */
 export const ROUTINE = new Set(["stabilize", "notify", "write"]);
 const LOG_MAX = 200;
 
 /** The newest of both, without routine unless that is wanted. */
 export function logged(old: readonly LogEntry[], more: readonly LogEntry[], routine: boolean): readonly LogEntry[] {
-  const wanted = routine ? more : more.filter((entry) => !ROUTINE.has(entry.title));
+  // The same is said about many shards, and by every member about a newcomer; once is enough.
+  const said = new Set(old.slice(-20).map((entry) => entry.text));
+  const wanted = more.filter((entry) => {
+    const isNew = !said.has(entry.text) && (routine || !ROUTINE.has(entry.title));
+    said.add(entry.text);
+    return isNew;
+  });
   return wanted.length === 0 ? old : [...old, ...wanted].slice(-LOG_MAX);
 }

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { onChord, place } from "../../domain/geometry";
 import { turnOfId } from "../../domain/id";
-import { flown } from "../../domain/sandbox";
+import { flown, seenFlights } from "../../domain/sandbox";
 import type { View } from "../../domain/view";
 import { Chord } from "../ring/chord";
 import type { Seen } from "./use-sandbox";
@@ -69,14 +69,13 @@ export function Flights({ seen, view, still }: { seen: Seen; view: View; still: 
         <Chord from={from} to={to} radius={inner} colour={COLOURS[last.title] ?? "var(--ink)"} width={2.5} />
       )}
       {!still &&
-        seen.frame.flights.map((flight) => {
+        [...seenFlights(seen.frame.flights)].map(([key, flight]) => {
           const [begin, end] = [turns.get(flight.from), turns.get(flight.to)];
           if (begin === undefined || end === undefined) {
             return null;
           }
           const { x, y } = onChord(begin, end, inner, flown(flight, now));
           const colour = COLOURS[flight.title] ?? "var(--soft)";
-          const key = `${flight.from} ${flight.to} ${flight.sentMs} ${flight.title}`;
           return (
             <circle
               key={key}

@@ -40,10 +40,9 @@ export function useSandbox(): {
 
 function next(before: Seen | null, frame: Frame): Seen {
   const ring = ringOfFrame(frame);
-  // Time that goes back is another world.
-  const isOther = !before || frame.nowMs < before.frame.nowMs;
-  const history = isOther ? new History() : before.history;
+  const isOther = before?.frame.world !== frame.world;
+  const history = before && !isOther ? before.history : new History();
   history.take(ring);
-  const log = logged(isOther ? [] : before.log, frame.log, frame.speed < 0.5);
+  const log = logged(before && !isOther ? before.log : [], frame.log, frame.speed < 0.5);
   return { frame, ring, history, log, at: performance.now() };
 }

@@ -1,7 +1,7 @@
 //! Members: who they are, and the view of all of them that every node keeps.
 //!
 //! The view is a join-semilattice: entries only move forward (`MemberState` order, then
-//! incarnation), so views merge in any order and repetition to the same result. It is a hint about
+//! start), so views merge in any order and repetition to the same result. It is a hint about
 //! whom to propose for shards; safety never rests on it.
 use crate::id::Id;
 use sha2::{Digest as _, Sha256};
@@ -48,6 +48,10 @@ impl NodeRef {
     pub fn id(&self) -> Id {
         self.key.id
     }
+    /// Orders the starts of one member. Two at different addresses may have the same number: copies of a directory.
+    pub fn start(&self) -> (u64, &str) {
+        (self.incarnation, &self.internal_addr)
+    }
 }
 
 /// Where a member stands in its life; entries of the view only move forward in this order.
@@ -90,8 +94,13 @@ pub struct Member {
 }
 
 impl Member {
-    fn rank(&self) -> (bool, u64, MemberState, u64) {
-        (self.state.is_final(), self.revision, self.state, self.node.incarnation)
+    /// Whether this entry replaces the other one of the same member.
+    pub fn supersedes(&self, other: &Member) -> bool {
+        self.rank() > other.rank()
+    }
+
+    fn rank(&self) -> (bool, u64, MemberState, (u64, &str)) {
+        (self.state.is_final(), self.revision, self.state, self.node.start())
     }
 }
 
@@ -105,7 +114,7 @@ impl View {
     /// Takes an entry in if it is newer than what is known; says whether anything changed.
     pub fn merge(&mut self, member: Member) -> bool {
         match self.members.get(&member.node.key) {
-            Some(known) if known.rank() >= member.rank() => false,
+            Some(known) if !member.supersedes(known) => false,
             _ => {
                 self.members.insert(member.node.key, member);
                 true
@@ -135,6 +144,8 @@ impl View {
             hasher.update(member.node.key.id.to_bytes());
             hasher.update(member.node.key.disk.0.to_be_bytes());
             hasher.update(member.node.incarnation.to_be_bytes());
+            hasher.update((member.node.internal_addr.len() as u64).to_be_bytes());
+            hasher.update(&member.node.internal_addr);
             hasher.update(member.revision.to_be_bytes());
             hasher.update([member.state as u8]);
         }

@@ -1,10 +1,10 @@
 //! Several independent operations in few calls: one per shard leader.
 use crate::{
-    call::{self, Call},
+    call::{self, Call, Write},
     client::{self, Client},
     error::Error,
     inner::{self, Inner},
-    ops::{Attempted, CompareAndSet, Compared, Delete, Get, Put, Value, Version, check_key},
+    ops::{CompareAndSet, Compared, Delete, Get, Put, Value, Version, check_key},
     pool::Peer,
     retry::{self, Attempts, Failure},
 };
@@ -50,8 +50,7 @@ pub enum Done {
 struct Item {
     place: usize,
     ask: Ask,
-    write: Option<Attempted>,
-    resumed: bool,
+    write: Option<Write>,
 }
 
 impl Client {
@@ -159,14 +158,12 @@ impl Inner {
 
     /// Does one operation on its own.
     async fn alone(self: &Arc<Self>, item: Item) -> (usize, Result<Done, Error>) {
-        let (place, write, resumed) = (item.place, item.write, item.resumed);
+        let (place, write) = (item.place, item.write.as_ref());
         let result = match item.ask {
-            Ask::Get(ask) => self.execute(ask, None, false).await.and_then(|a| done(Answer::Get(a))),
-            Ask::Put(ask) => self.execute(ask, write, resumed).await.and_then(|a| done(Answer::Put(a))),
-            Ask::Delete(ask) => self.execute(ask, write, resumed).await.and_then(|a| done(Answer::Delete(a))),
-            Ask::CompareAndSet(ask) => {
-                self.execute(ask, write, resumed).await.and_then(|a| done(Answer::CompareAndSet(a)))
-            }
+            Ask::Get(ask) => self.execute(ask, None).await.and_then(|a| done(Answer::Get(a))),
+            Ask::Put(ask) => self.execute(ask, write).await.and_then(|a| done(Answer::Put(a))),
+            Ask::Delete(ask) => self.execute(ask, write).await.and_then(|a| done(Answer::Delete(a))),
+            Ask::CompareAndSet(ask) => self.execute(ask, write).await.and_then(|a| done(Answer::CompareAndSet(a))),
         };
         (place, result)
     }
@@ -177,10 +174,15 @@ fn sort_out(items: Vec<Item>, results: Vec<v1::OperationResult>) -> (Results, Ve
     for (item, result) in items.into_iter().zip(results) {
         match result.kind {
             Some(Answer::Error(error)) => {
-                let failure = retry::classify(&Status::new(Code::from_i32(error.code), error.message));
-                let (done, retry) = sort_failed(vec![item], &failure);
-                finished.extend(done);
-                again.extend(retry);
+                match retry::classify(&Status::new(Code::from_i32(error.code), error.message)) {
+                    // A part of a batch comes without details: alone it will say whether it is load or room.
+                    Failure::Fatal(Error::NoSpace(_)) => again.push(item),
+                    failure => {
+                        let (done, retry) = sort_failed(vec![item], &failure);
+                        finished.extend(done);
+                        again.extend(retry);
+                    }
+                }
             }
             Some(answer) => finished.push((item.place, done(answer))),
             None => again.push(item.lost()),
@@ -196,12 +198,9 @@ fn sort_failed(items: Vec<Item>, failure: &Failure) -> (Results, Vec<Item>) {
         // An earlier attempt under another deadline leaves the outcome open.
         Failure::Fatal(error) => {
             let result = |item: Item| {
-                let mut attempts = Attempts::default();
-                if item.resumed {
-                    attempts.resume();
-                }
                 let fatal = Failure::Fatal(error.clone());
-                let failed = attempts.failed(fatal, error.to_string(), item.write, Duration::ZERO, Duration::ZERO);
+                let mut attempts = Attempts::of(item.write.as_ref());
+                let failed = attempts.failed(fatal, error.to_string(), Duration::ZERO, Duration::ZERO);
                 (item.place, Err(failed.err().unwrap_or_else(|| error.clone())))
             };
             (items.into_iter().map(result).collect(), Vec::new())
@@ -211,31 +210,26 @@ fn sort_failed(items: Vec<Item>, failure: &Failure) -> (Results, Vec<Item>) {
 
 impl Item {
     fn new(place: usize, operation: Operation) -> Result<Item, Error> {
-        let write = |ask, (attempted, resumed)| Item { place, ask, write: Some(attempted), resumed };
+        let write = |ask, write| Item { place, ask, write: Some(write) };
         Ok(match operation {
             Operation::Get(get) => {
                 check_key(&get.key)?;
                 let ask = Ask::Get(v1::GetRequest { key: get.key, stale_ok: get.stale_ok });
-                Item { place, ask, write: None, resumed: false }
+                Item { place, ask, write: None }
             }
-            Operation::Put(put) => {
-                let (request, attempted, resumed) = client::put_request(put)?;
-                write(Ask::Put(request), (attempted, resumed))
-            }
-            Operation::Delete(delete) => {
-                let (request, attempted, resumed) = client::delete_request(delete)?;
-                write(Ask::Delete(request), (attempted, resumed))
-            }
+            Operation::Put(put) => client::put_request(put).map(|(ask, it)| write(Ask::Put(ask), it))?,
+            Operation::Delete(delete) => client::delete_request(delete).map(|(ask, it)| write(Ask::Delete(ask), it))?,
             Operation::CompareAndSet(change) => {
-                let (request, attempted, resumed) = client::compare_and_set_request(change)?;
-                write(Ask::CompareAndSet(request), (attempted, resumed))
+                client::compare_and_set_request(change).map(|(ask, it)| write(Ask::CompareAndSet(ask), it))?
             }
         })
     }
 
     /// It may have taken effect: from now on it is a retry.
     fn lost(mut self) -> Item {
-        self.resumed = self.write.is_some();
+        if let Some(write) = &mut self.write {
+            write.maybe = true;
+        }
         self
     }
 
@@ -265,9 +259,8 @@ impl Item {
             Ask::Delete(ask) => ask.op_id(),
             Ask::CompareAndSet(ask) => ask.op_id(),
         };
-        if let (Some(op_id), Some(write), true) = (op_id, self.write, self.resumed) {
-            op_id.retry = true;
-            op_id.age_ms = write.age_ms();
+        if let (Some(op_id), Some(write)) = (op_id, &self.write) {
+            write.stamp(op_id, write.maybe);
         }
         ask
     }

@@ -1,11 +1,10 @@
 //! The client: one method per operation, and how requests and answers are made of them.
 use crate::{
-    call,
+    call::{self, Write},
     error::Error,
     inner::Inner,
     ops::{
-        Attempted, CompareAndSet, Compared, Delete, Entry, Get, Page, Put, Scan, Value, Version, check_key, check_ttl,
-        check_value,
+        CompareAndSet, Compared, Delete, Entry, Get, Page, Put, Scan, Value, Version, check_key, check_ttl, check_value,
     },
     settings::{ClientSettings, Endpoints},
 };
@@ -47,7 +46,7 @@ impl Client {
     pub async fn get(&self, get: impl Into<Get>) -> Result<Option<Value>, Error> {
         let Get { key, stale_ok } = get.into();
         check_key(&key)?;
-        value(self.inner.execute(v1::GetRequest { key, stale_ok }, None, false).await?)
+        value(self.inner.execute(v1::GetRequest { key, stale_ok }, None).await?)
     }
 
     /// Stores a value under a key; returns once a majority of the shard's replicas has fsynced it.
@@ -67,8 +66,8 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn put(&self, put: Put) -> Result<Version, Error> {
-        let (request, attempted, resumed) = put_request(put)?;
-        version(self.inner.execute(request, Some(attempted), resumed).await?.version)
+        let (request, write) = put_request(put)?;
+        version(self.inner.execute(request, Some(&write)).await?.version)
     }
 
     /// Deletes a key; says whether it had a value.
@@ -82,8 +81,8 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn delete(&self, delete: impl Into<Delete>) -> Result<bool, Error> {
-        let (request, attempted, resumed) = delete_request(delete.into())?;
-        Ok(self.inner.execute(request, Some(attempted), resumed).await?.existed)
+        let (request, write) = delete_request(delete.into())?;
+        Ok(self.inner.execute(request, Some(&write)).await?.existed)
     }
 
     /// Writes or deletes a key if its version is the expected one. That it is not is an answer, no error.
@@ -101,8 +100,8 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn compare_and_set(&self, change: CompareAndSet) -> Result<Compared, Error> {
-        let (request, attempted, resumed) = compare_and_set_request(change)?;
-        Ok(compared(self.inner.execute(request, Some(attempted), resumed).await?))
+        let (request, write) = compare_and_set_request(change)?;
+        Ok(compared(self.inner.execute(request, Some(&write)).await?))
     }
 
     /// Reads a page of all keys. Each shard's part is a snapshot of that shard; keys that are there
@@ -173,35 +172,33 @@ impl Client {
     }
 }
 
-pub(crate) fn put_request(put: Put) -> Result<(v1::PutRequest, Attempted, bool), Error> {
+pub(crate) fn put_request(put: Put) -> Result<(v1::PutRequest, Write), Error> {
     check_key(&put.key)?;
     check_value(&put.value)?;
     let ttl_ms = check_ttl(put.ttl)?;
-    let attempted = put.attempted.unwrap_or_else(Attempted::begin);
-    let request = v1::PutRequest { key: put.key, value: put.value, ttl_ms, op_id: Some(attempted.op_id()) };
-    Ok((request, attempted, put.attempted.is_some()))
+    let write = Write::begin(&put.key, put.attempted);
+    Ok((v1::PutRequest { key: put.key, value: put.value, ttl_ms, op_id: Some(write.op_id()) }, write))
 }
 
-pub(crate) fn delete_request(delete: Delete) -> Result<(v1::DeleteRequest, Attempted, bool), Error> {
+pub(crate) fn delete_request(delete: Delete) -> Result<(v1::DeleteRequest, Write), Error> {
     check_key(&delete.key)?;
-    let attempted = delete.attempted.unwrap_or_else(Attempted::begin);
-    let request = v1::DeleteRequest { key: delete.key, op_id: Some(attempted.op_id()) };
-    Ok((request, attempted, delete.attempted.is_some()))
+    let write = Write::begin(&delete.key, delete.attempted);
+    Ok((v1::DeleteRequest { key: delete.key, op_id: Some(write.op_id()) }, write))
 }
 
-pub(crate) fn compare_and_set_request(it: CompareAndSet) -> Result<(v1::CompareAndSetRequest, Attempted, bool), Error> {
+pub(crate) fn compare_and_set_request(it: CompareAndSet) -> Result<(v1::CompareAndSetRequest, Write), Error> {
     check_key(&it.key)?;
     check_value(it.value.as_deref().unwrap_or_default())?;
     let ttl_ms = check_ttl(it.ttl)?;
-    let attempted = it.attempted.unwrap_or_else(Attempted::begin);
+    let write = Write::begin(&it.key, it.attempted);
     let request = v1::CompareAndSetRequest {
         key: it.key,
         expected: it.expected.map(Into::into),
         value: it.value,
         ttl_ms,
-        op_id: Some(attempted.op_id()),
+        op_id: Some(write.op_id()),
     };
-    Ok((request, attempted, it.attempted.is_some()))
+    Ok((request, write))
 }
 
 pub(crate) fn value(answer: v1::GetResponse) -> Result<Option<Value>, Error> {

@@ -14,8 +14,7 @@ pub enum Error {
     /// namespace, carries a role that may do this, and has not expired.
     #[error("permission denied: {0}; check that the certificate is of this ring and has the role `client`")]
     PermissionDenied(String),
-    /// Refused before any work because the ring has too much to do, or its disks are full. Come back
-    /// after `retry_after`, with less.
+    /// Refused before any work because the ring has too much to do. Come back after `retry_after`, with less.
     #[error("the ring is overloaded ({message}); come back in {} ms", retry_after.as_millis())]
     Overloaded {
         /// How long to wait.
@@ -23,6 +22,10 @@ pub enum Error {
         /// What the node says.
         message: String,
     },
+    /// Refused because the disk of the key's leader is nearly full: reads and deletes go on. Delete keys, grow the
+    /// volumes or add members.
+    #[error("no room for it: {0}")]
+    NoSpace(String),
     /// No member could do it within the deadline, and it had no effect. Try again later; if it stays so, look at
     /// `chordctl status`: a shard needs a majority of its replicas.
     #[error("no member could do it in {} ms ({attempts} attempts; the last: {message}); it had no effect, \

@@ -1,9 +1,8 @@
 //! What a client does inside: picks members, sends, retries, and learns the shard map.
 use crate::{
-    call::{self, Call},
+    call::{self, Call, Write},
     error::Error,
     map::Map,
-    ops::Attempted,
     pool::{Peer, Pool},
     retry::{self, Attempts, Budget},
     settings::{ClientSettings, Endpoints},
@@ -85,18 +84,9 @@ impl Inner {
     }
 
     /// Sends a request until it is answered, its deadline has passed, or there is no point.
-    pub async fn execute<C: Call>(
-        self: &Arc<Self>,
-        call: C,
-        write: Option<Attempted>,
-        resumed: bool,
-    ) -> Result<C::Answer, Error> {
-        let mut attempts = Attempts::default();
-        if resumed {
-            attempts.resume();
-        }
+    pub async fn execute<C: Call>(self: &Arc<Self>, call: C, write: Option<&Write>) -> Result<C::Answer, Error> {
         self.budget.earn();
-        let result = self.drive(call, write, resumed, &mut attempts).await;
+        let result = self.drive(call, write).await;
         if self.now_ms().saturating_sub(self.learnt_ms.load(Ordering::Relaxed))
             > self.settings.map_age_max.as_millis() as u64
         {
@@ -105,24 +95,18 @@ impl Inner {
         result
     }
 
-    async fn drive<C: Call>(
-        self: &Arc<Self>,
-        mut call: C,
-        write: Option<Attempted>,
-        resumed: bool,
-        attempts: &mut Attempts,
-    ) -> Result<C::Answer, Error> {
+    async fn drive<C: Call>(self: &Arc<Self>, mut call: C, write: Option<&Write>) -> Result<C::Answer, Error> {
+        let mut attempts = Attempts::of(write);
         let started = Instant::now();
         let mut tried = Vec::new();
         loop {
             let waited = started.elapsed();
             let left = self.settings.deadline.saturating_sub(waited);
             let Some(peer) = (left >= ATTEMPT_MIN).then(|| self.pick(call.key(), &mut tried)).flatten() else {
-                return Err(attempts.give_up(write, waited));
+                return Err(attempts.give_up(waited));
             };
             if let (Some(write), Some(op_id)) = (write, call.op_id()) {
-                op_id.retry = resumed || attempts.count > 0;
-                op_id.age_ms = if op_id.retry { write.age_ms() } else { 0 };
+                write.stamp(op_id, attempts.maybe);
             }
             let timeout = left.min(self.settings.attempt_timeout);
             let answer = match self.settings.hedge_after {
@@ -133,7 +117,7 @@ impl Inner {
                 Ok(answer) => return Ok(answer),
                 Err(status) => status,
             };
-            self.after_failure(&peer, &status, attempts, write, started).await?;
+            self.after_failure(&peer, &status, &mut attempts, started).await?;
             tried.push(peer);
         }
     }
@@ -144,12 +128,11 @@ impl Inner {
         peer: &Arc<Peer>,
         status: &Status,
         attempts: &mut Attempts,
-        write: Option<Attempted>,
         started: Instant,
     ) -> Result<(), Error> {
         let message = format!("{}: {}", peer.address, retry::describe(status));
         let (max, waited) = (self.settings.backoff_max, started.elapsed());
-        let next = attempts.failed(retry::classify(status), message, write, waited, max)?;
+        let next = attempts.failed(retry::classify(status), message, waited, max)?;
         if next.avoid {
             peer.avoid();
         }
@@ -162,7 +145,7 @@ impl Inner {
             next.wait_min + max
         };
         if waited + wait >= self.settings.deadline {
-            return Err(attempts.give_up(write, waited));
+            return Err(attempts.give_up(waited));
         }
         tokio::time::sleep(wait).await;
         Ok(())
@@ -204,7 +187,7 @@ impl Inner {
         loop {
             let left = self.settings.deadline.saturating_sub(started.elapsed());
             let Some(peer) = (left >= ATTEMPT_MIN).then(|| self.pick(&[], &mut tried)).flatten() else {
-                return Err(attempts.give_up(None, started.elapsed()));
+                return Err(attempts.give_up(started.elapsed()));
             };
             let timeout = left.min(self.settings.attempt_timeout);
             let answer = tokio::time::timeout(timeout, ask(peer.channel(), timeout)).await;
@@ -213,7 +196,7 @@ impl Inner {
                     peer.answered();
                     return Ok(answer);
                 }
-                Err(status) => self.after_failure(&peer, &status, &mut attempts, None, started).await?,
+                Err(status) => self.after_failure(&peer, &status, &mut attempts, started).await?,
             }
             tried.push(peer);
         }
@@ -334,9 +317,9 @@ impl Inner {
                 self.learnt_ms.store(self.now_ms(), Ordering::Relaxed);
                 return Ok(());
             };
-            self.after_failure(peer, &status, &mut attempts, None, started).await?;
+            self.after_failure(peer, &status, &mut attempts, started).await?;
         }
-        Err(attempts.give_up(None, started.elapsed()))
+        Err(attempts.give_up(started.elapsed()))
     }
 }
 

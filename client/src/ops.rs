@@ -65,11 +65,11 @@ pub struct Value {
     pub ttl: Option<Duration>,
 }
 
-/// Names a write that was sent, so that it can be sent again without taking effect twice.
-/// From [`Error::OutcomeUnknown`].
+/// Names a write that was sent, so that it can be sent again without taking effect twice: before this process writes
+/// the key anew, which ends it for good. From [`Error::OutcomeUnknown`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attempted {
-    pub(crate) client: [u8; 16],
+    pub(crate) client: u128,
     pub(crate) number: u64,
     pub(crate) first: Instant,
 }

@@ -1,5 +1,5 @@
 //! What a failed attempt means, and what to do next. Decisions only; see `client.rs` for the doing.
-use crate::{error::Error, ops::Attempted};
+use crate::{call::Write, error::Error, ops::Attempted};
 use std::{
     error::Error as _,
     sync::atomic::{AtomicI64, Ordering},
@@ -37,8 +37,9 @@ pub(crate) fn classify(status: &Status) -> Failure {
     match status.code() {
         Code::Unavailable | Code::FailedPrecondition => Failure::Refused,
         Code::ResourceExhausted => {
-            let told = status.get_details_retry_info().and_then(|info| info.retry_delay);
-            Failure::Overloaded(told.unwrap_or(OVERLOADED_WAIT))
+            // Without a time to come back it is not load that is too much, but data.
+            let told = status.get_details_retry_info().map(|info| info.retry_delay.unwrap_or(OVERLOADED_WAIT));
+            told.map_or(Failure::Fatal(Error::NoSpace(message)), Failure::Overloaded)
         }
         Code::InvalidArgument | Code::OutOfRange => Failure::Fatal(Error::InvalidArgument(message)),
         Code::PermissionDenied | Code::Unauthenticated => Failure::Fatal(Error::PermissionDenied(message)),
@@ -100,19 +101,26 @@ pub(crate) struct Next {
 #[derive(Default, Debug)]
 pub(crate) struct Attempts {
     pub count: u32,
-    /// A write that may have taken effect.
-    maybe: bool,
+    /// What is written, unless it is a read.
+    write: Option<Attempted>,
+    /// The write may have taken effect.
+    pub maybe: bool,
     overloaded: Option<Duration>,
     message: String,
 }
 
 impl Attempts {
+    /// Of a write, or else of a read.
+    pub fn of(write: Option<&Write>) -> Attempts {
+        let maybe = write.is_some_and(|write| write.maybe);
+        Attempts { write: write.map(|write| write.attempted), maybe, ..Attempts::default() }
+    }
+
     /// Notes a failure; `Err` when there is no point in going on.
     pub fn failed(
         &mut self,
         failure: Failure,
         message: String,
-        write: Option<Attempted>,
         waited: Duration,
         backoff_max: Duration,
     ) -> Result<Next, Error> {
@@ -129,29 +137,24 @@ impl Attempts {
                 Ok(Next { wait_min: wait, jitter: backoff, avoid: false, learn: false })
             }
             Failure::Lost => {
-                self.maybe |= write.is_some();
+                self.maybe |= self.write.is_some();
                 step(true, true, backoff)
             }
             Failure::Fatal(error) if !self.maybe => Err(error),
-            Failure::Fatal(_) => Err(self.give_up(write, waited)),
+            Failure::Fatal(_) => Err(self.give_up(waited)),
         }
     }
 
     /// The error of an operation whose time is over.
-    pub fn give_up(&self, write: Option<Attempted>, waited: Duration) -> Error {
+    pub fn give_up(&self, waited: Duration) -> Error {
         let message = if self.message.is_empty() { "no member is known".into() } else { self.message.clone() };
-        match (write, self.overloaded) {
+        match (self.write, self.overloaded) {
             (Some(attempted), _) if self.maybe => {
                 Error::OutcomeUnknown { attempts: self.count, waited, message, attempted }
             }
             (_, Some(retry_after)) => Error::Overloaded { retry_after, message },
             _ => Error::Unavailable { attempts: self.count, waited, message },
         }
-    }
-
-    /// Tells that an attempt under an earlier deadline may have taken effect.
-    pub fn resume(&mut self) {
-        self.maybe = true;
     }
 }
 
@@ -190,17 +193,17 @@ mod tests {
     const MAX: Duration = Duration::from_millis(400);
 
     fn write() -> Option<Attempted> {
-        Some(Attempted { client: [7; 16], number: 1, first: Instant::now() })
+        Some(Attempted { client: 7, number: 1, first: Instant::now() })
     }
 
     fn after(failures: &[Failure], write: Option<Attempted>) -> Error {
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts { write, ..Attempts::default() };
         for failure in failures {
-            if let Err(error) = attempts.failed(failure.clone(), "why".into(), write, Duration::ZERO, MAX) {
+            if let Err(error) = attempts.failed(failure.clone(), "why".into(), Duration::ZERO, MAX) {
                 return error;
             }
         }
-        attempts.give_up(write, Duration::ZERO)
+        attempts.give_up(Duration::ZERO)
     }
 
     /// The decision table: only a write that was sent and not answered leaves its outcome open, whatever follows.
@@ -238,6 +241,8 @@ mod tests {
         assert_eq!(classify(&Status::deadline_exceeded("")), Failure::Lost);
         assert_eq!(classify(&Status::internal("")), Failure::Lost);
         assert!(matches!(classify(&Status::invalid_argument("x")), Failure::Fatal(Error::InvalidArgument(_))));
+        let full = Status::resource_exhausted("the data volume is nearly full");
+        assert!(matches!(classify(&full), Failure::Fatal(Error::NoSpace(_))));
         let connect = tonic::ConnectError("refused".into());
         assert_eq!(classify(&Status::from_error(Box::new(connect))), Failure::NotSent);
         let broken = std::io::Error::other("broken pipe");
@@ -251,7 +256,7 @@ mod tests {
     fn waits_double_up_to_their_bound() {
         let mut attempts = Attempts::default();
         let jitters: Vec<u128> = (0..8)
-            .map(|_| attempts.failed(Failure::Refused, String::new(), None, Duration::ZERO, MAX).unwrap().jitter)
+            .map(|_| attempts.failed(Failure::Refused, String::new(), Duration::ZERO, MAX).unwrap().jitter)
             .map(|jitter| jitter.as_millis())
             .collect();
         assert_eq!(jitters, [10, 20, 40, 80, 160, 320, 400, 400]);

@@ -9,7 +9,10 @@ const WARN: u64 = 80;
 const REFUSE: u64 = 90;
 /// A full volume is taken for usable again below this share.
 const RESUME: u64 = 88;
-const LOOK: Duration = Duration::from_secs(2);
+/// Free bytes below which they are refused on small volumes too: the store needs room to move what it holds.
+const RESERVE: u64 = 64 << 20;
+/// So often that no volume fills up between two looks.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Free and total bytes of the volume that holds `dir`.
 ///
@@ -34,7 +37,8 @@ pub async fn watch(dir: std::path::PathBuf, driver: Driver) {
                 tracing::warn!(used_percent = used, "the data volume fills up: grow it, delete keys or add members");
             }
             warned = used >= WARN;
-            let now_full = used >= if full { RESUME } else { REFUSE };
+            let (share, reserve) = if full { (RESUME, RESERVE + RESERVE / 8) } else { (REFUSE, RESERVE) };
+            let now_full = used >= share || free < reserve;
             if now_full != full {
                 full = now_full;
                 tracing::warn!(

@@ -319,6 +319,8 @@ impl<S: Store> Run<S> {
     fn tell(&self, event: Event) {
         let member = event.subject.as_ref().map(|node| node.name.as_str()).unwrap_or_default();
         match event.kind {
+            // The other one speaks for this member now.
+            "superseded" => end(&event.message),
             "move" => tracing::debug!(kind = event.kind, shard = event.shard.map(|s| s.0), "{}", event.message),
             "suspect" | "join-refused" => tracing::warn!(kind = event.kind, member, "{}", event.message),
             _ => tracing::info!(kind = event.kind, member, "{}", event.message),
@@ -326,6 +328,13 @@ impl<S: Store> Run<S> {
         metrics::counter!("chord_events_total", "kind" => event.kind).increment(1);
         let _ = self.driver.events.send((wall_ms(), event));
     }
+}
+
+/// Ends the process at once.
+fn end(why: &str) -> ! {
+    tracing::error!("{why}; ending the process");
+    eprintln!("chord-node: {why}");
+    std::process::exit(1)
 }
 
 /// A call's end, for the core.

@@ -39,6 +39,7 @@ const RECONNECT_MAX: Duration = Duration::from_millis(800);
 const LINK_IDLE: Duration = Duration::from_secs(600);
 
 struct Outgoing {
+    addr: String,
     messages: mpsc::UnboundedSender<Vec<v1::ShardMessage>>,
     bytes: Arc<AtomicUsize>,
 }
@@ -113,11 +114,15 @@ impl Peers {
         let wire: Vec<v1::ShardMessage> = messages.iter().map(from_shard_msg).collect();
         let bytes: usize = wire.iter().map(prost::Message::encoded_len).sum();
         let mut sessions = lock(&self.0.sessions);
+        // A peer that started again elsewhere: the session to where it was ends with its queue.
+        if sessions.get(&to.key).is_some_and(|old| old.addr != to.internal_addr) {
+            sessions.remove(&to.key);
+        }
         let outgoing = sessions.entry(to.key).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
             let in_flight = Arc::new(AtomicUsize::new(0));
             self.0.runtime.spawn(self.clone().session(to.clone(), receiver, in_flight.clone()));
-            Outgoing { messages: sender, bytes: in_flight }
+            Outgoing { addr: to.internal_addr.clone(), messages: sender, bytes: in_flight }
         });
         if outgoing.bytes.load(Ordering::Relaxed) + bytes > WINDOW_BYTES_MAX {
             metrics::counter!("chord_session_dropped_total").increment(1);
@@ -153,6 +158,9 @@ impl Peers {
             };
             let begun = Instant::now();
             let refused = self.run_session(&to, first, &mut queue, &in_flight).await;
+            if queue.is_closed() {
+                return;
+            }
             if begun.elapsed() > RECONNECT_MAX + CONNECT_TIMEOUT {
                 pause = RECONNECT;
             }

@@ -38,7 +38,7 @@ fn settle(persisted: &Receiver<Seq>, seq: Seq) -> anyhow::Result<()> {
 fn record(seq: u64, value: Option<&[u8]>, expires_at_ms: Option<u64>) -> Record {
     let version = Version { epoch: 1, ballot: Ballot(16), seq };
     let value = value.map(Bytes::copy_from_slice);
-    Record { version, revision: version, value, expires_at_ms, recent: Vec::new(), recent_overflowed: false }
+    Record { version, revision: version, value, expires_at_ms, recent: Vec::new(), forgotten: None }
 }
 
 fn put(shard: u32, key: &str, record: Record) -> Change {
@@ -264,6 +264,45 @@ fn killed_writer_loses_nothing_it_called_durable() -> anyhow::Result<()> {
         total = whole_batches(dir.path()).with_context(|| format!("after round {round}"))?;
         ensure!(total >= durable, "round {round}: {durable} batches were durable, {total} are there");
     }
+    Ok(())
+}
+
+/// From now on, every fsync of this process fails.
+fn break_the_disk() -> anyhow::Result<()> {
+    use seccompiler::{SeccompAction, SeccompFilter};
+    let rules = [libc::SYS_fsync, libc::SYS_fdatasync].map(|call| (call, Vec::new())).into();
+    let failing = SeccompAction::Errno(libc::EIO as u32);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, failing, env::consts::ARCH.try_into()?)?;
+    let program: seccompiler::BpfProgram = filter.try_into()?;
+    Ok(seccompiler::apply_filter_all_threads(&program)?)
+}
+
+/// Not a test of its own: the process of [`failed_fsync_ends_the_process_before_anything_is_called_durable`].
+#[test]
+fn writer_on_a_failing_disk() -> anyhow::Result<()> {
+    let Some(dir) = env::var_os("CHORD_TEST_FAILING_DIR") else { return Ok(()) };
+    let (mut store, persisted) = open(Path::new(&dir))?;
+    for number in 1..=2 {
+        let seq = store.write(batch(number));
+        settle(&persisted, seq)?;
+        println!("durable {number}");
+        break_the_disk()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn failed_fsync_ends_the_process_before_anything_is_called_durable() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let output = Command::new(env::current_exe()?)
+        .args(["--exact", "writer_on_a_failing_disk", "--nocapture", "--test-threads=1"])
+        .env("CHORD_TEST_FAILING_DIR", dir.path())
+        .output()?;
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(said.contains("durable 1") && !said.contains("durable 2"), "{said}\n{complained}");
+    ensure!(output.status.code() == Some(chord_node::store::EXIT_IO), "{}: {complained}", output.status);
+    ensure!(complained.contains("cannot write to the data directory"), "{complained}");
+    ensure!(whole_batches(dir.path())? >= 1, "what was durable before is gone");
     Ok(())
 }
 

@@ -27,11 +27,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// 32 or 40 hexadecimal digits as bytes; empty for anything else.
 pub fn unhex(text: &str) -> Vec<u8> {
-    let digits: Option<Vec<u8>> = text
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
+    let digits: Option<Vec<u8>> =
+        text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
     digits.unwrap_or_default()
 }
 
@@ -93,7 +90,11 @@ impl Members {
     }
 
     /// Asks all members at once; a silent one costs no more than the time for one answer.
-    pub async fn ask(&mut self, names: &Names<'_>, ordinals: impl Iterator<Item = i32>) -> BTreeMap<i32, Result<Word, String>> {
+    pub async fn ask(
+        &mut self,
+        names: &Names<'_>,
+        ordinals: impl Iterator<Item = i32>,
+    ) -> BTreeMap<i32, Result<Word, String>> {
         let links: Vec<(i32, Result<Link, String>)> =
             ordinals.map(|ordinal| (ordinal, self.link(&names.address(ordinal)))).collect();
         let asked = links.into_iter().map(async |(ordinal, link)| {
@@ -121,7 +122,8 @@ impl Members {
     ) -> anyhow::Result<T> {
         let link = self.link(addr).map_err(anyhow::Error::msg)?;
         let done = tokio::time::timeout(TIME, act(client(&link))).await;
-        done.map_err(|_| anyhow::anyhow!("{addr} does not answer"))?.map_err(|status| anyhow::anyhow!("{addr}: {}", status.message()))
+        done.map_err(|_| anyhow::anyhow!("{addr} does not answer"))?
+            .map_err(|status| anyhow::anyhow!("{addr}: {}", status.message()))
     }
 
     /// Founds or joins a ring.

@@ -1,6 +1,7 @@
 //! Whose directory it is, and what the command line refuses.
-use crate::support::{BINARY, Node, get, put};
+use crate::support::{BINARY, Node, eventually, expect_all, get, put, put_all, ring, settled};
 use anyhow::{Context as _, ensure};
+use chord_proto::v1;
 use std::{fs, path::Path, process::Command};
 
 async fn founded(root: &Path) -> anyhow::Result<Node> {
@@ -76,6 +77,72 @@ async fn second_process_on_a_directory_is_refused() -> anyhow::Result<()> {
     ensure!(code == Some(1) && said.contains("another process uses"), "{code:?} {said}");
     ensure!(get(&node, "key").await?.as_deref() == Some("value"));
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn name_that_is_taken_is_refused_and_changes_nothing() -> anyhow::Result<()> {
+    let root = tempfile::tempdir()?;
+    let nodes = ring(root.path(), 2, &[]).await?;
+    put(&nodes[0], "key", "value").await?;
+    let join = format!("--join={}", nodes[0].internal);
+    let mut second = Node::new(&root.path().join("elsewhere"), "n-1", &[join.as_str()])?;
+    fs::create_dir_all(root.path().join("elsewhere"))?;
+    second.start()?;
+    eventually("the second n-1 is told why it may not join", async || {
+        second.log().contains("belongs to n-1 with another data directory").then_some(()).context("not said yet")
+    })
+    .await?;
+    ensure!(second.http("/readyz").await?.0 == 503);
+    ensure!(second.status().await?.state() == v1::MemberState::Empty);
+    settled(&nodes.iter().collect::<Vec<_>>(), 2).await?;
+    ensure!(get(&nodes[1], "key").await?.as_deref() == Some("value"));
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Goal: of two processes with one identity only one stays, and it says which; nothing is lost. Method: a member's
+/// directory is copied while it is stopped; then both run, at different addresses.
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_of_a_directory_does_not_serve_beside_the_original() -> anyhow::Result<()> {
+    let root = tempfile::tempdir()?;
+    let mut nodes = ring(root.path(), 3, &[]).await?;
+    put_all(&nodes.iter().collect::<Vec<_>>(), "key", 60).await?;
+    nodes[2].kill()?;
+    let elsewhere = root.path().join("elsewhere");
+    copy(&nodes[2].dir, &elsewhere.join("n-2"))?;
+    let join = format!("--join={}", nodes[0].internal);
+    let mut twin = Node::new(&elsewhere, "n-2", &[join.as_str()])?;
+    nodes[2].start()?;
+    twin.start()?;
+    let told = |node: &Node| node.log().contains("another process has the identity of n-2 and started later");
+    // Both started as often as the other, so it is the addresses that decide.
+    let loser = eventually("one of the two ends", async || match (nodes[2].has_ended()?, twin.has_ended()?) {
+        (true, false) => Ok(0),
+        (false, true) => Ok(1),
+        (true, true) => anyhow::bail!("both have ended"),
+        (false, false) => anyhow::bail!("both go on"),
+    })
+    .await?;
+    let (stays, goes) = if loser == 0 { (&twin, &nodes[2]) } else { (&nodes[2], &twin) };
+    ensure!(told(goes) && !told(stays), "{}", goes.log());
+    stays.ready().await?;
+    let ring = [&nodes[0], &nodes[1], stays];
+    settled(&ring, 3).await?;
+    expect_all(stays, "key", 60).await?;
+    expect_all(&nodes[0], "key", 60).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,6 +102,48 @@ async fn wrong_operation_in_a_batch_fails_alone() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A put of a later version of the protocol.
+#[derive(Clone, PartialEq, prost::Message)]
+struct LaterPut {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+    #[prost(message, optional, tag = "4")]
+    op_id: Option<v1::OpId>,
+    #[prost(string, tag = "900")]
+    unheard_of: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_fields_are_ignored_and_garbage_is_refused() -> anyhow::Result<()> {
+    let root = tempfile::tempdir()?;
+    let nodes = ring(root.path(), 1, &["--replication-factor=1"]).await?;
+    let mut grpc = tonic::client::Grpc::new(nodes[0].link(&nodes[0].client)?.channel);
+    grpc.ready().await?;
+    let (key, value) = (Bytes::from_static(b"k"), Bytes::from_static(b"v"));
+    let put = LaterPut { key, value, op_id: Some(op_id()), unheard_of: "of a later version".into() };
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/chord.v1.Kv/Put");
+    let codec = tonic_prost::ProstCodec::<LaterPut, v1::PutResponse>::default();
+    let answer = grpc.unary(Request::new(put), path.clone(), codec).await?.into_inner();
+    ensure!(answer.version.is_some());
+    ensure!(get(&nodes[0], "k").await?.as_deref() == Some("v"));
+    // A message whose fields are of other kinds: a string where a message belongs.
+    let codec = tonic_prost::ProstCodec::<OtherKinds, v1::PutResponse>::default();
+    grpc.ready().await?;
+    let status = grpc.unary(Request::new(OtherKinds { op_id: "\u{7f}\u{7f}".into() }), path, codec).await.err();
+    let status = status.context("garbage was taken")?;
+    ensure!(matches!(status.code(), Code::Internal | Code::InvalidArgument), "{status:?}");
+    ensure!(get(&nodes[0], "k").await?.as_deref() == Some("v"));
+    Ok(())
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OtherKinds {
+    #[prost(string, tag = "4")]
+    op_id: String,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn request_after_its_deadline_is_not_worked_on() -> anyhow::Result<()> {
     let root = tempfile::tempdir()?;

@@ -28,6 +28,23 @@ async fn killed_member_comes_back_with_everything() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn member_that_comes_back_at_another_address_is_found_there() -> anyhow::Result<()> {
+    let root = tempfile::tempdir()?;
+    let mut nodes = ring(root.path(), 3, &[]).await?;
+    put_all(&nodes.iter().collect::<Vec<_>>(), "before", 30).await?;
+    nodes[1].kill()?;
+    nodes[1].moves()?;
+    nodes[1].start()?;
+    nodes[1].ready().await?;
+    settled(&nodes.iter().collect::<Vec<_>>(), 3).await?;
+    put_all(&[&nodes[0]], "after", 30).await?;
+    // Only with it is there a majority.
+    nodes[2].kill()?;
+    expect_all(&nodes[1], "before", 30).await?;
+    expect_all(&nodes[0], "after", 30).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whole_ring_killed_at_once_loses_nothing() -> anyhow::Result<()> {
     let root = tempfile::tempdir()?;
     let mut nodes = ring(root.path(), 3, &[]).await?;

@@ -50,6 +50,8 @@ pub struct Node {
     pub http: String,
     flags: Vec<String>,
     tls: Option<Tls>,
+    /// Mebibytes of the volume that its directory is on, when it has one of its own.
+    volume_mib: Option<u32>,
     child: Option<Child>,
 }
 
@@ -65,8 +67,17 @@ impl Node {
             http: addr()?,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             tls: None,
+            volume_mib: None,
             child: None,
         })
+    }
+
+    /// Gives it other ports.
+    pub fn moves(&mut self) -> anyhow::Result<()> {
+        for addr in [&mut self.internal, &mut self.client, &mut self.http] {
+            *addr = format!("127.0.0.1:{}", free_port()?);
+        }
+        Ok(())
     }
 
     /// With certificates from a directory; `tls` is what the test itself calls it with.
@@ -77,8 +88,24 @@ impl Node {
         self
     }
 
+    /// On a volume in memory of its own, that only the process sees and that is gone with it.
+    pub fn with_volume(mut self, mib: u32) -> anyhow::Result<Node> {
+        std::fs::create_dir_all(&self.dir)?;
+        self.volume_mib = Some(mib);
+        Ok(self)
+    }
+
     pub fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = match self.volume_mib {
+            None => Command::new(BINARY),
+            Some(mib) => {
+                let script = "mount -t tmpfs -o size=$0m tmpfs \"$1\" && shift && exec \"$@\"";
+                let mut command = Command::new("unshare");
+                command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, &mib.to_string()]);
+                command.arg(&self.dir).arg(BINARY);
+                command
+            }
+        };
         command
             .env_clear()
             .arg(format!("--name={}", self.name))
@@ -90,6 +117,9 @@ impl Node {
             .args(["--suspect-after=1s", "--drain-timeout=40s", "--log-format=text", "--log-level=info"])
             .args(&self.flags)
             .stdout(Stdio::null());
+        if self.volume_mib.is_some() {
+            command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        }
         command
     }
 
@@ -116,8 +146,29 @@ impl Node {
     }
 
     pub fn terminate(&self) -> anyhow::Result<()> {
-        let done = Command::new("kill").args(["-TERM", &self.pid()?.to_string()]).status()?;
+        self.signal("TERM")
+    }
+
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let done = Command::new("kill").args([&format!("-{name}"), &self.pid()?.to_string()]).status()?;
         if done.success() { Ok(()) } else { bail!("cannot signal {}", self.name) }
+    }
+
+    /// Open sockets of the process.
+    pub fn sockets(&self) -> anyhow::Result<usize> {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid()?))?;
+        let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        Ok(links.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
+    }
+
+    /// Time that the process has computed.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        // The name, in brackets, may hold anything; after it comes field 3. User and system time are 14 and 15.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |index: usize| -> anyhow::Result<u64> { Ok(fields.get(index).context("a field")?.parse()?) };
+        // Linux shows 100 ticks a second to programs on every common architecture.
+        Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
     }
 
     /// Waits until the process has ended by itself.
@@ -127,6 +178,11 @@ impl Node {
         let status = eventually(&format!("{name} ends"), async || child.try_wait()?.context("still running")).await?;
         self.child = None;
         Ok(status)
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.as_mut().context("the node is not running")?.try_wait()?.is_some())
     }
 
     pub fn link(&self, addr: &str) -> anyhow::Result<Link> {
@@ -216,10 +272,10 @@ pub async fn settled(nodes: &[&Node], count: usize) -> anyhow::Result<()> {
 
 static OPERATIONS: AtomicU64 = AtomicU64::new(1);
 
-/// A fresh operation id.
+/// A fresh operation id, as a client that does only this.
 pub fn op_id() -> v1::OpId {
-    let number = OPERATIONS.fetch_add(1, Ordering::Relaxed);
-    v1::OpId { client: Bytes::from_static(b"node-test-client"), number, retry: false, age_ms: 0 }
+    let client = u128::from(OPERATIONS.fetch_add(1, Ordering::Relaxed));
+    v1::OpId { client: Bytes::copy_from_slice(&client.to_be_bytes()), number: 1, retry: false, age_ms: 0 }
 }
 
 /// Whether the same operation may be sent again.

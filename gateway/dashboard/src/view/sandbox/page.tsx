@@ -94,7 +94,7 @@ export default function SandboxPage({ theme }: { theme: string }) {
 /** What happened, newest first, each with what it means. */
 function Log({ seen }: { seen: Seen }) {
   return (
-    <Section title="What happens" aside={plural(seen.ring.stats.keys, "key")}>
+    <Section title="What happens" aside={`${plural(seen.ring.stats.keys, "key")} led`}>
       {seen.log.length === 0 && <p className="text-[0.8125rem] text-soft">Do something, or press Step.</p>}
       <ol className="space-y-2" aria-live="polite">
         {[...seen.log].reverse().map((entry) => (

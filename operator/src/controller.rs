@@ -12,6 +12,7 @@ use crate::{
     secrets::ensure_certificates,
 };
 use anyhow::Context as _;
+use chord_client::net::{Dial, tcp};
 use futures::{StreamExt as _, future::join_all};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -47,7 +48,6 @@ const SOON: Duration = Duration::from_millis(1000);
 const LATER: Duration = Duration::from_secs(15);
 
 /// What outlives a pass. Nothing in it is needed for safety.
-#[derive(Default)]
 pub(crate) struct Memory {
     pub members: Members,
     /// Authority that the operator's own certificate is of.
@@ -59,12 +59,20 @@ pub(crate) struct Memory {
     last_step: String,
 }
 
+impl Memory {
+    fn new(dial: Dial) -> Memory {
+        let (applied, last_step) = (HashMap::new(), String::new());
+        Memory { members: Members::new(dial), tls_of: None, evidence: None, applied, last_step }
+    }
+}
+
 /// The operator around the rings.
 pub struct Context {
     pub(crate) client: Client,
     pub(crate) image: String,
     pub(crate) namespace: String,
     pub(crate) epoch: u64,
+    pub(crate) dial: Dial,
     reporter: Reporter,
     rings: Mutex<HashMap<String, Arc<AsyncMutex<Memory>>>>,
 }
@@ -78,7 +86,14 @@ impl Context {
     /// `image`: of rings that name none; `namespace`: the operator's own; `epoch`: from the Lease.
     pub fn new(client: Client, image: String, namespace: String, epoch: u64) -> Context {
         let reporter = Reporter { controller: "chord-operator".into(), instance: std::env::var("HOSTNAME").ok() };
-        Context { client, image, namespace, epoch, reporter, rings: Mutex::default() }
+        Context { client, image, namespace, epoch, dial: tcp(), reporter, rings: Mutex::default() }
+    }
+
+    /// Reaches members by `dial`, which is given `host:port`, instead of by TCP.
+    #[must_use]
+    pub fn dial(mut self, dial: Dial) -> Context {
+        self.dial = dial;
+        self
     }
 }
 
@@ -141,7 +156,8 @@ async fn reconcile(ring: Arc<ChordRing>, context: Arc<Context>) -> Result<Action
         context.rings.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         return Ok(Action::await_change());
     }
-    let memory = context.rings.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+    let fresh = || Arc::new(AsyncMutex::new(Memory::new(context.dial.clone())));
+    let memory = context.rings.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(fresh).clone();
     let mut memory = memory.lock().await;
     Ok(pass(&ring, &context, &mut memory).await?)
 }

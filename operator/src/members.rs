@@ -3,7 +3,7 @@ use crate::{
     build::Names,
     world::{Listed, State, Word},
 };
-use chord_client::net::{Link, Tls, link, tcp};
+use chord_client::net::{Dial, Link, Tls, link};
 use chord_proto::v1::{self, admin_client::AdminClient};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,8 +15,8 @@ use tonic::Status;
 const TIME: Duration = Duration::from_secs(2);
 
 /// Ways to the members of one ring.
-#[derive(Default)]
 pub struct Members {
+    dial: Dial,
     links: HashMap<String, Link>,
     tls: Option<Tls>,
 }
@@ -74,6 +74,11 @@ fn client(link: &Link) -> AdminClient<tonic::transport::Channel> {
 }
 
 impl Members {
+    /// Reaches members by `dial`, without TLS at first.
+    pub fn new(dial: Dial) -> Members {
+        Members { dial, links: HashMap::new(), tls: None }
+    }
+
     /// With these certificates from now on.
     pub fn set_tls(&mut self, tls: Option<Tls>) {
         self.tls = tls;
@@ -84,7 +89,7 @@ impl Members {
         if let Some(known) = self.links.get(addr) {
             return Ok(known.clone());
         }
-        let fresh = link(addr, self.tls.clone(), tcp())?;
+        let fresh = link(addr, self.tls.clone(), self.dial.clone())?;
         self.links.insert(addr.to_owned(), fresh.clone());
         Ok(fresh)
     }

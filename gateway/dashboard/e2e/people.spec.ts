@@ -80,11 +80,14 @@ test("there is no control that writes", async ({ page, watch }) => {
     expect(
       names.filter((name) => /\b(put|insert|store|delete|remove|join|evict|kill|drain|set)\b/i.test(name)),
     ).toEqual([]);
-    // Pressing every button there is asks for nothing but GET: see `watched.ts`.
-    for (const button of await page.getByRole("main").getByRole("button").all()) {
-      if (await button.isEnabled()) {
-        await button.click();
-      }
+    // Pressing every button there is, twice, asks for nothing but GET: see `watched.ts`.
+    for (let round = 0; round < 2; round += 1) {
+      await page.locator("main button").evaluateAll((all) => {
+        for (const button of all) {
+          (button as HTMLButtonElement).click();
+        }
+      });
+      await page.waitForLoadState("networkidle");
     }
   }
   expect(watch.requests.length).toBeGreaterThan(0);

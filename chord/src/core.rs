@@ -208,8 +208,7 @@ impl<S: Store> Core<S> {
                 self.on_heard(now, rng, from);
                 if self.is_in_ring() {
                     let whole = self.settings.shards as usize;
-                    let is_whole_map =
-                        |msg: &ShardMsg| matches!(&msg.kind, ShardKind::MapUpdate { entries } if entries.len() == whole);
+                    let is_whole_map = |msg: &ShardMsg| matches!(&msg.kind, ShardKind::MapUpdate { entries } if entries.len() == whole);
                     self.membership.map_came |= messages.iter().any(is_whole_map);
                     let (shards, env) = shards!(self, now, rng);
                     for msg in messages {
@@ -276,13 +275,7 @@ impl<S: Store> Core<S> {
         }
     }
 
-    fn on_call_done(
-        &mut self,
-        now: Now,
-        rng: &mut dyn Rng,
-        call: CallId,
-        result: Result<RingReply, CallError>,
-    ) {
+    fn on_call_done(&mut self, now: Now, rng: &mut dyn Rng, call: CallId, result: Result<RingReply, CallError>) {
         if !self.on_membership_call_done(now, rng, call, &result) {
             self.with_ring(now, rng, |ring, env| {
                 ring.on_call_done(call, result, env);
@@ -322,7 +315,8 @@ impl<S: Store> Core<S> {
             RingNews::Joined { genesis, members } => self.on_joined(now, genesis, members),
             RingNews::JoinRefused(why) => self.tell("join-refused", None, why),
             RingNews::Successor(node) => {
-                let text = node.as_ref().map_or("has no successor".into(), |node| format!("successor is {}", node.name));
+                let text =
+                    node.as_ref().map_or("has no successor".into(), |node| format!("successor is {}", node.name));
                 self.tell("successor", node, text);
             }
             RingNews::Predecessor(node) => {
@@ -480,7 +474,11 @@ impl<S: Store> Core<S> {
             .filter(|member| !self.health.is_up(&member.node.key))
             .map(|member| member.node.name.as_str())
             .collect();
-        if down.is_empty() { String::new() } else { format!("cannot reach {}; bring it back or evict it", down.join(", ")) }
+        if down.is_empty() {
+            String::new()
+        } else {
+            format!("cannot reach {}; bring it back or evict it", down.join(", "))
+        }
     }
 
     /// Its settings, with number of shards and replication factor as fixed at genesis.

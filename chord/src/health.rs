@@ -1,10 +1,6 @@
 //! Who is up, as this node sees it: a hint for leadership and placement, never evidence.
-use crate::{
-    member::MemberKey,
-    settings::Settings,
-    time::Nanos,
-};
-use std::collections::BTreeMap;
+use crate::{member::MemberKey, settings::Settings, time::Nanos};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, Debug)]
 struct Peer {
@@ -17,12 +13,22 @@ struct Peer {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
     peers: BTreeMap<MemberKey, Peer>,
+    /// Left or lost for good: never up again, whoever answers at their address.
+    gone: BTreeSet<MemberKey>,
 }
 
 impl Health {
     /// Starts to watch a peer: taken for alive until it proves silent.
     pub fn watch(&mut self, peer: MemberKey, now: Nanos) {
-        self.peers.entry(peer).or_insert(Peer { heard: now, pinged: Nanos(0), down_since: None });
+        if !self.gone.contains(&peer) {
+            self.peers.entry(peer).or_insert(Peer { heard: now, pinged: Nanos(0), down_since: None });
+        }
+    }
+
+    /// A member that will never be back. Says whether that is news.
+    pub fn bury(&mut self, peer: MemberKey) -> bool {
+        self.peers.remove(&peer);
+        self.gone.insert(peer)
     }
 
     /// Stops watching all peers but these.
@@ -77,9 +83,9 @@ impl Health {
         due
     }
 
-    /// Whether a peer counts as alive. Unwatched ones do.
+    /// Whether a peer counts as alive. Unwatched ones do, unless they are gone for good.
     pub fn is_up(&self, peer: &MemberKey) -> bool {
-        self.peers.get(peer).is_none_or(|peer| peer.down_since.is_none())
+        !self.gone.contains(peer) && self.peers.get(peer).is_none_or(|peer| peer.down_since.is_none())
     }
 
     /// Since when a peer has been down.

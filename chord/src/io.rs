@@ -1,4 +1,5 @@
 //! All that crosses the border between the core and its shell.
+use crate::{id::Id, member::MemberKey};
 use crate::{
     member::NodeRef,
     msg::{Hop, RingReply, RingRequest, ShardMsg},
@@ -6,7 +7,6 @@ use crate::{
     store::Seq,
     time::Nanos,
 };
-use crate::{id::Id, member::MemberKey};
 use bytes::Bytes;
 
 /// Chosen by the shell for a question from outside; comes back with the answer, exactly once.

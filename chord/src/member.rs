@@ -94,6 +94,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// Whether this entry replaces the other one of the same member.
+    pub fn supersedes(&self, other: &Member) -> bool {
+        self.rank() > other.rank()
+    }
+
     fn rank(&self) -> (bool, u64, MemberState, (u64, &str)) {
         (self.state.is_final(), self.revision, self.state, self.node.start())
     }
@@ -109,7 +114,7 @@ impl View {
     /// Takes an entry in if it is newer than what is known; says whether anything changed.
     pub fn merge(&mut self, member: Member) -> bool {
         match self.members.get(&member.node.key) {
-            Some(known) if known.rank() >= member.rank() => false,
+            Some(known) if !member.supersedes(known) => false,
             _ => {
                 self.members.insert(member.node.key, member);
                 true

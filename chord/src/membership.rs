@@ -104,6 +104,8 @@ impl<S: Store> Core<S> {
         self.own.revision += 1;
         self.view.merge(self.own.clone());
         self.save_node();
+        // Nobody may hear of it before this node is sure to remember.
+        self.outbox.hold_until_written();
         self.membership.rumors.insert(self.own.node.key, RUMOR_ROUNDS);
         self.membership.next_gossip = Nanos(0);
         self.membership.placement_due = true;
@@ -163,6 +165,9 @@ impl<S: Store> Core<S> {
         if now.mono >= self.membership.next_look {
             self.membership.next_look = now.mono + LOOK;
             self.watch();
+            for peer in self.buried() {
+                self.on_fallen(now, rng, peer);
+            }
             for peer in self.health.fallen(now.mono, &self.settings) {
                 self.on_fallen(now, rng, peer);
             }
@@ -216,7 +221,7 @@ impl<S: Store> Core<S> {
             }
             MemberState::Leaving => {
                 let me = self.own.node.key;
-                if self.shards.is_empty_handed(&me, &self.shared) {
+                if self.shards.is_empty_handed(&me, now.mono, &self.shared) {
                     self.set_state(MemberState::Left);
                     self.tell("leave", Some(self.own.node.clone()), "handed everything over and left".into());
                     self.with_ring(now, rng, |ring, env| ring.depart(env));
@@ -229,8 +234,7 @@ impl<S: Store> Core<S> {
     /// Keeps an eye on those that matter: all of a small ring; partners and neighbours in a large one.
     fn watch(&mut self) {
         let me = self.own.node.key;
-        let all: Vec<MemberKey> =
-            self.view.current().map(|member| member.node.key).filter(|key| *key != me).collect();
+        let all: Vec<MemberKey> = self.view.current().map(|member| member.node.key).filter(|key| *key != me).collect();
         let matter = if all.len() <= SMALL_RING {
             all
         } else {
@@ -248,6 +252,12 @@ impl<S: Store> Core<S> {
         }
         self.health.retain(|peer| matter.binary_search(peer).is_ok());
         self.suspects.retain(|peer| matter.binary_search(peer).is_ok());
+    }
+
+    /// Members that have just turned out to be gone for good: nobody may wait for them to lead.
+    fn buried(&mut self) -> Vec<MemberKey> {
+        let gone = self.view.iter().filter(|member| member.state.is_final()).map(|member| member.node.key);
+        gone.filter(|peer| self.health.bury(*peer)).collect()
     }
 
     fn call(&mut self, peer: MemberKey, purpose: Purpose, request: RingRequest) {
@@ -292,7 +302,9 @@ impl<S: Store> Core<S> {
         for member in theirs.iter().cloned() {
             self.merge(member);
         }
-        let rumors: Vec<Member> = self.view.iter().filter(|mine| !theirs.contains(mine)).cloned().collect();
+        let known: BTreeMap<MemberKey, &Member> = theirs.iter().map(|member| (member.node.key, member)).collect();
+        let lacks = |mine: &&Member| known.get(&mine.node.key).is_none_or(|theirs| mine.supersedes(theirs));
+        let rumors: Vec<Member> = self.view.iter().filter(lacks).cloned().collect();
         if !theirs.is_empty() && !rumors.is_empty() {
             let (view_hash, map_hash) = (self.view.hash(), self.shared.map_hash);
             let from = self.own.node.clone();
@@ -313,8 +325,7 @@ impl<S: Store> Core<S> {
             .map(|member| member.node.key)
             .filter(|key| *key != me && self.health.is_up(key))
             .collect();
-        let rumors: Vec<Member> =
-            self.membership.rumors.keys().filter_map(|key| self.view.get(key)).cloned().collect();
+        let rumors: Vec<Member> = self.membership.rumors.keys().filter_map(|key| self.view.get(key)).cloned().collect();
         let wanted = match (rumors.is_empty(), peers.len() <= SMALL_RING) {
             (true, _) => 1,
             (false, true) => peers.len(),
@@ -385,12 +396,14 @@ impl<S: Store> Core<S> {
         if let Some(meant) = request.disk
             && meant != disk
         {
-            let text = format!("disk {:032x} is meant, but this is disk {:032x}; look at the node again", meant.0, disk.0);
+            let text =
+                format!("disk {:032x} is meant, but this is disk {:032x}; look at the node again", meant.0, disk.0);
             return Err(AdminError::Fenced(text));
         }
         if let Some(epoch) = request.operator_epoch {
             if epoch < self.operator_epoch {
-                let text = format!("operator epoch {epoch} is older than {}; another operator leads", self.operator_epoch);
+                let text =
+                    format!("operator epoch {epoch} is older than {}; another operator leads", self.operator_epoch);
                 return Err(AdminError::Fenced(text));
             }
             if epoch > self.operator_epoch {
@@ -417,7 +430,9 @@ impl<S: Store> Core<S> {
                 ))),
             },
             AdminAction::Join { seeds, ring_id } => match state {
-                MemberState::Empty if seeds.is_empty() => precondition("no seeds: name at least one member to join through"),
+                MemberState::Empty if seeds.is_empty() => {
+                    precondition("no seeds: name at least one member to join through")
+                }
                 MemberState::Empty => {
                     self.with_ring(now, rng, |ring, env| ring.join(seeds, ring_id, env));
                     Ok(())

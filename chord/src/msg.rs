@@ -204,26 +204,86 @@ pub struct ShardMsg {
 #[allow(missing_docs)]
 pub enum ShardKind {
     Prepare,
-    Promise { seal: Option<Seal>, digest: u128 },
-    ReadKey { key: Bytes },
-    KeyState { key: Bytes, record: Option<Record> },
-    Write { key: Bytes, record: Record },
-    WriteAck { key: Bytes, version: Version },
-    Confirm { number: u64 },
-    ConfirmAck { number: u64 },
-    Seal { next: Config },
-    SealAck { digest: u128 },
-    TransferRequest { after: Bytes, round: u64 },
-    TransferChunk { records: Vec<(Bytes, Record)>, round: u64, last: bool },
-    Install { next: Config, records: Vec<(Bytes, Record)>, part: u32, last: bool, digest: u128, pre_copy: bool, full: bool },
-    InstallAck { part: u32, last: bool, pre_copy: bool, mismatch: bool },
-    DigestRequest { buckets: Vec<u32> },
-    Digest { sums: Option<Box<[u128; BUCKETS]>>, keys: Vec<(Bytes, Version)>, buckets: Vec<u32> },
-    Stable { keys: Vec<(Bytes, Version)> },
-    Nack { promised: Ballot, config: Option<Config>, sealed: bool },
-    Retire { next: Config },
-    MapRequest { shards: Vec<ShardId> },
-    MapUpdate { entries: Vec<MapEntry> },
+    Promise {
+        seal: Option<Seal>,
+        digest: u128,
+    },
+    ReadKey {
+        key: Bytes,
+    },
+    KeyState {
+        key: Bytes,
+        record: Option<Record>,
+    },
+    Write {
+        key: Bytes,
+        record: Record,
+    },
+    WriteAck {
+        key: Bytes,
+        version: Version,
+    },
+    Confirm {
+        number: u64,
+    },
+    ConfirmAck {
+        number: u64,
+    },
+    Seal {
+        next: Config,
+    },
+    SealAck {
+        digest: u128,
+    },
+    TransferRequest {
+        after: Bytes,
+        round: u64,
+    },
+    TransferChunk {
+        records: Vec<(Bytes, Record)>,
+        round: u64,
+        last: bool,
+    },
+    Install {
+        next: Config,
+        records: Vec<(Bytes, Record)>,
+        part: u32,
+        last: bool,
+        digest: u128,
+        pre_copy: bool,
+        full: bool,
+    },
+    InstallAck {
+        part: u32,
+        last: bool,
+        pre_copy: bool,
+        mismatch: bool,
+    },
+    DigestRequest {
+        buckets: Vec<u32>,
+    },
+    Digest {
+        sums: Option<Box<[u128; BUCKETS]>>,
+        keys: Vec<(Bytes, Version)>,
+        buckets: Vec<u32>,
+    },
+    Stable {
+        keys: Vec<(Bytes, Version)>,
+    },
+    Nack {
+        promised: Ballot,
+        config: Option<Config>,
+        sealed: bool,
+    },
+    Retire {
+        next: Config,
+    },
+    MapRequest {
+        shards: Vec<ShardId>,
+    },
+    MapUpdate {
+        entries: Vec<MapEntry>,
+    },
     Handover,
 }
 

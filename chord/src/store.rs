@@ -99,7 +99,6 @@ pub trait Store {
     fn write(&mut self, changes: Vec<Change>) -> Seq;
 }
 
-
 impl NodeMeta {
     /// The node itself.
     pub fn me(&self) -> &NodeRef {

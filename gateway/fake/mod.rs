@@ -232,8 +232,11 @@ impl FakeRing {
                 let Some(fake) = world.members.get_mut(id) else { continue };
                 let stats = &mut fake.stats;
                 let rate = operations_per_second as f64 * share * rng.random_range(0.6..1.4);
+                let had = stats.keys_replica;
                 stats.keys_leader = (keys as f64 * share) as u64;
                 stats.keys_replica = stats.keys_leader * REPLICAS.min(shares.len()) as u64;
+                stats.keys_received += stats.keys_replica.saturating_sub(had);
+                stats.keys_sent += had.saturating_sub(stats.keys_replica);
                 stats.bytes = stats.keys_replica * 1044;
                 stats.shards_leader = (f64::from(SHARDS) * share) as u32;
                 stats.shards_replica = stats.shards_leader * REPLICAS.min(shares.len()) as u32;

@@ -19,6 +19,10 @@ use tokio::sync::Semaphore;
 /// Bytes of a URL: a key of 1024 bytes, each as %XX, and room for the rest.
 const URL_BYTES_MAX: usize = 4096;
 
+/// Files of the dashboard come this much easier than answers of the API: they cost the ring nothing, and each visitor
+/// needs several. Else a classroom behind one address could not open the page.
+const FILES_FACTOR: u32 = 16;
+
 /// Headers of every answer.
 const HEADERS: [(HeaderName, &str); 7] = [
     (
@@ -40,21 +44,30 @@ pub struct Visitor(pub IpAddr);
 
 /// See the module.
 pub struct Guard {
-    limiter: Limiter,
+    answers: Limiter,
+    files: Limiter,
+    /// Path below which the API is.
+    api: String,
     trusted_hops: usize,
     at_once: Semaphore,
     timeout: Duration,
 }
 
 impl Guard {
-    /// `trusted_hops`: proxies in front that append to X-Forwarded-For; `at_once`: requests under way; `timeout`: for
-    /// each.
-    pub fn new(rate: Rate, trusted_hops: usize, at_once: usize, timeout: Duration) -> Guard {
-        Guard { limiter: Limiter::new(rate, Instant::now()), trusted_hops, at_once: Semaphore::new(at_once), timeout }
+    /// `base_path` begins and ends with `/`; `rate`: of answers of the API; `trusted_hops`: proxies in front that append
+    /// to X-Forwarded-For; `at_once`: requests under way; `timeout`: for each.
+    pub fn new(base_path: &str, rate: Rate, trusted_hops: usize, at_once: usize, timeout: Duration) -> Guard {
+        let [per_second, burst] = [rate.per_second, rate.burst].map(|rate| rate.saturating_mul(FILES_FACTOR));
+        let limiter = |rate| Limiter::new(rate, Instant::now());
+        let (answers, files) = (limiter(rate), limiter(Rate { per_second, burst }));
+        let (api, at_once) = (format!("{base_path}api/"), Semaphore::new(at_once));
+        Guard { answers, files, api, trusted_hops, at_once, timeout }
     }
 
     fn check(&self, request: &Request, visitor: IpAddr) -> Result<(), Problem> {
-        if let Err(wait) = self.limiter.take(visitor, Instant::now()) {
+        let is_api = request.uri().path().starts_with(&self.api);
+        let limiter = if is_api { &self.answers } else { &self.files };
+        if let Err(wait) = limiter.take(visitor, Instant::now()) {
             metrics::counter!("chord_gateway_rate_limited_total").increment(1);
             let detail = "too many requests from this address; wait as long as Retry-After says";
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(wait));

@@ -224,6 +224,23 @@ async fn a_visitor_that_asks_too_often_is_told_how_long_to_wait_and_others_are_n
 }
 
 #[tokio::test]
+async fn a_classroom_behind_one_address_can_open_the_page_and_a_flood_of_files_is_refused() -> anyhow::Result<()> {
+    let ring = common::fake::FakeRing::start(1, Duration::from_millis(50), None)?;
+    let flags = ["--requests-per-second=1", "--burst=5", "--base-path=/ring"];
+    let gateway = gateway(&ring.address("demo-node-0"), &flags, Timing::default()).await?;
+    for file in 0..60 {
+        assert_eq!(gateway.get("/ring/").await?.status, 200, "file {file}");
+    }
+    assert_eq!(gateway.get("/ring/api/v1/stats").await?.status, 200, "files take nothing from answers");
+    let mut refused = 0;
+    for _ in 0..100 {
+        refused += u32::from(gateway.get("/ring/").await?.status == 429);
+    }
+    assert!(refused > 0, "160 files at once, and none was refused");
+    Ok(())
+}
+
+#[tokio::test]
 async fn every_answer_has_the_headers_that_protect_its_reader() -> anyhow::Result<()> {
     let (_ring, gateway) = ring_and_gateway(1, &[]).await?;
     for path in ["/", "/api/v1/ring", "/api/v1/nothing", "/api/v1/lookup"] {

@@ -38,7 +38,7 @@ fn settle(persisted: &Receiver<Seq>, seq: Seq) -> anyhow::Result<()> {
 fn record(seq: u64, value: Option<&[u8]>, expires_at_ms: Option<u64>) -> Record {
     let version = Version { epoch: 1, ballot: Ballot(16), seq };
     let value = value.map(Bytes::copy_from_slice);
-    Record { version, revision: version, value, expires_at_ms, recent: Vec::new(), recent_overflowed: false }
+    Record { version, revision: version, value, expires_at_ms, recent: Vec::new(), forgotten: None }
 }
 
 fn put(shard: u32, key: &str, record: Record) -> Change {

@@ -48,6 +48,16 @@ impl<'a> Names<'a> {
         format!("{0}-node-{ordinal}.{0}-nodes.{1}.svc:{INTERNAL}", self.name, self.namespace)
     }
 
+    /// Name of a member's volume claim.
+    pub fn claim(&self, ordinal: i32) -> String {
+        format!("{}{ordinal}", self.claim_prefix())
+    }
+
+    /// What the names of all members' claims begin with.
+    pub fn claim_prefix(&self) -> String {
+        format!("data-{}-node-", self.name)
+    }
+
     fn labels(&self, component: &str) -> Value {
         json!({
             "app.kubernetes.io/name": "chord",
@@ -67,7 +77,10 @@ impl<'a> Names<'a> {
 
     /// As a label selector's text.
     pub fn selector_text(&self, component: &str) -> String {
-        format!("app.kubernetes.io/name=chord,app.kubernetes.io/instance={},app.kubernetes.io/component={component}", self.name)
+        format!(
+            "app.kubernetes.io/name=chord,app.kubernetes.io/instance={},app.kubernetes.io/component={component}",
+            self.name
+        )
     }
 
     fn meta(&self, name: String, component: &str) -> Value {
@@ -77,7 +90,8 @@ impl<'a> Names<'a> {
 
     fn object<T: DeserializeOwned>(&self, value: Value) -> T {
         // The values are written out below; the tests build every one of them.
-        serde_json::from_value(value).unwrap_or_else(|error| panic!("an object of a ring does not fit its type: {error}"))
+        serde_json::from_value(value)
+            .unwrap_or_else(|error| panic!("an object of a ring does not fit its type: {error}"))
     }
 
     /// ServiceAccounts of nodes and gateway. Neither may use the API.
@@ -280,6 +294,8 @@ impl<'a> Names<'a> {
                 "replicas": replicas,
                 "serviceName": format!("{}-nodes", self.name),
                 "podManagementPolicy": "Parallel",
+                // Of a ring that is deleted; those of members that left are for the planner to prune.
+                "persistentVolumeClaimRetentionPolicy": { "whenDeleted": spec.storage.retention.when_deleted, "whenScaled": "Retain" },
                 "updateStrategy": { "type": "OnDelete" },
                 "selector": { "matchLabels": self.selector("node") },
                 "template": template,
@@ -314,9 +330,7 @@ impl<'a> Names<'a> {
             || json!({ "requests": { "cpu": "20m", "memory": "32Mi" }, "limits": { "memory": "512Mi" } }),
             |resources| json!(resources),
         );
-        let probe = |path: &str, period: u32| {
-            json!({ "httpGet": { "path": path, "port": "http" }, "periodSeconds": period, "timeoutSeconds": 5 })
-        };
+        let probe = |path: &str, period: u32| json!({ "httpGet": { "path": path, "port": "http" }, "periodSeconds": period, "timeoutSeconds": 5 });
         let template = self.template(
             "gateway",
             json!({

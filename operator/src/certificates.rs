@@ -3,7 +3,8 @@ use anyhow::Context as _;
 use chord_client::net::Pems;
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use std::{net::IpAddr, time::Duration};
 use x509_parser::prelude::FromDer as _;

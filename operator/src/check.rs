@@ -6,14 +6,20 @@ use crate::{
 
 /// Refuses a step that would break a promise; says which.
 pub fn check(world: &World, step: &Step) -> Result<(), String> {
-    let gone = |state: State| matches!(state, State::Left | State::Evicted);
     match step {
         Step::ShrinkStatefulSet { to } => {
             let replicas = world.replicas.ok_or("there is no StatefulSet to shrink")?;
             if *to != replicas - 1 {
                 return Err(format!("a StatefulSet shrinks one by one, not from {replicas} to {to}"));
             }
-            let word = world.word(*to).ok_or("the top member does not answer")?;
+            let Some(word) = world.word(*to) else {
+                let serves = !world.in_state(State::Serving).is_empty();
+                return if serves && !world.is_counted_on(*to) {
+                    Ok(())
+                } else {
+                    Err("the top member does not answer".into())
+                };
+            };
             match word.state {
                 State::Empty if word.ring_id.is_empty() => Ok(()),
                 State::Left if word.shards_held == 0 && world.held_before => world.is_whole_without(Some(word)),
@@ -25,9 +31,12 @@ pub fn check(world: &World, step: &Step) -> Result<(), String> {
                 return Err(format!("the claim of member {ordinal} is in use"));
             }
             let disk = world.claims.get(ordinal).and_then(|claim| claim.disk.clone());
-            let counted = world.words.values().flatten().flat_map(|word| &word.members).any(|listed| {
-                Some(&listed.disk) == disk.as_ref() && !gone(listed.state)
-            });
+            let counted = world
+                .words
+                .values()
+                .flatten()
+                .flat_map(|word| &word.members)
+                .any(|listed| Some(&listed.disk) == disk.as_ref() && !listed.state.is_gone());
             if counted { Err(format!("members count on the volume of member {ordinal}")) } else { Ok(()) }
         }
         Step::Bootstrap { .. } => {
@@ -47,6 +56,18 @@ pub fn check(world: &World, step: &Step) -> Result<(), String> {
             let poison = world.prune && world.claims.range(replicas..*to).any(|(_, claim)| claim.ring_id.is_some());
             if poison { Err("an old volume would come back as a new member".into()) } else { Ok(()) }
         }
-        _ => Ok(()),
+        Step::Evict { disk, .. } => {
+            let lives = world.words.values().flatten().any(|word| word.disk == *disk);
+            if lives { Err("a member that answers is not lost".into()) } else { Ok(()) }
+        }
+        Step::CreateStatefulSet { .. }
+        | Step::MarkClaim { .. }
+        | Step::RetireClaim { .. }
+        | Step::ChooseRingId
+        | Step::AdoptRingId { .. }
+        | Step::Join { .. }
+        | Step::AbortLeave { .. }
+        | Step::Wait { .. }
+        | Step::Idle => Ok(()),
     }
 }

@@ -1,7 +1,9 @@
 //! The controller: turns a `ChordRing` into pods that form a ring.
 //!
 //! Reading order: `api` (what may be asked for), `world` (what is known), `plan` (the decision), `check` (what may
-//! never be), `build` and `certificates` (objects), `members` (the ring's own word), `controller` (one pass).
+//! never be), `report` (what people see), all pure; then `controller` (one pass), `observe`, `act`, `objects` and
+//! `secrets` (the API), `members` (the ring's own word); `build` and `certificates` make what is applied.
+mod act;
 pub mod api;
 pub mod build;
 pub mod certificates;
@@ -9,8 +11,11 @@ pub mod check;
 pub mod controller;
 pub mod lease;
 pub mod members;
+mod objects;
+mod observe;
 pub mod plan;
 pub mod report;
+mod secrets;
 pub mod world;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@ use anyhow::Context as _;
 use axum::{Router, http::StatusCode, routing::get};
 use chord_operator::{controller, lease::Election};
 use clap::Parser;
+use futures::FutureExt as _;
 use kube::Client;
 use std::{
     net::SocketAddr,
@@ -51,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
         .with_context(|| format!("--log-level `{}` is neither a level nor a filter", args.log_level))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if args.log_format == "json" {
-        log.json().flatten_event(true).init();
+        log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
     } else {
         log.init();
     }
@@ -100,9 +101,11 @@ async fn main() -> anyhow::Result<()> {
     };
     tracing::info!(epoch, identity = args.identity, "leads");
     let namespaces: Vec<String> = args.watch_namespaces.into_iter().filter(|name| !name.is_empty()).collect();
-    let run = controller::run(client, namespaces, args.image, args.namespace, epoch, until_stopped());
+    let context = Arc::new(controller::Context::new(client, args.image, args.namespace, epoch));
+    let until = until_stopped().shared();
+    let run = controller::run(context, &namespaces, until);
     tokio::select! {
-        done = run => done?,
+        () = run => {}
         () = election.keep() => anyhow::bail!("lost the lease; ending so that two operators never act at once"),
     }
     election.release().await;

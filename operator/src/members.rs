@@ -3,7 +3,7 @@ use crate::{
     build::Names,
     world::{Listed, State, Word},
 };
-use chord_client::net::{Link, Tls, link, tcp};
+use chord_client::net::{Dial, Link, Tls, link};
 use chord_proto::v1::{self, admin_client::AdminClient};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,8 +15,8 @@ use tonic::Status;
 const TIME: Duration = Duration::from_secs(2);
 
 /// Ways to the members of one ring.
-#[derive(Default)]
 pub struct Members {
+    dial: Dial,
     links: HashMap<String, Link>,
     tls: Option<Tls>,
 }
@@ -27,11 +27,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// 32 or 40 hexadecimal digits as bytes; empty for anything else.
 pub fn unhex(text: &str) -> Vec<u8> {
-    let digits: Option<Vec<u8>> = text
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
+    let digits: Option<Vec<u8>> =
+        text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
     digits.unwrap_or_default()
 }
 
@@ -77,6 +74,11 @@ fn client(link: &Link) -> AdminClient<tonic::transport::Channel> {
 }
 
 impl Members {
+    /// Reaches members by `dial`, without TLS at first.
+    pub fn new(dial: Dial) -> Members {
+        Members { dial, links: HashMap::new(), tls: None }
+    }
+
     /// With these certificates from now on.
     pub fn set_tls(&mut self, tls: Option<Tls>) {
         self.tls = tls;
@@ -87,13 +89,17 @@ impl Members {
         if let Some(known) = self.links.get(addr) {
             return Ok(known.clone());
         }
-        let fresh = link(addr, self.tls.clone(), tcp())?;
+        let fresh = link(addr, self.tls.clone(), self.dial.clone())?;
         self.links.insert(addr.to_owned(), fresh.clone());
         Ok(fresh)
     }
 
     /// Asks all members at once; a silent one costs no more than the time for one answer.
-    pub async fn ask(&mut self, names: &Names<'_>, ordinals: impl Iterator<Item = i32>) -> BTreeMap<i32, Result<Word, String>> {
+    pub async fn ask(
+        &mut self,
+        names: &Names<'_>,
+        ordinals: impl Iterator<Item = i32>,
+    ) -> BTreeMap<i32, Result<Word, String>> {
         let links: Vec<(i32, Result<Link, String>)> =
             ordinals.map(|ordinal| (ordinal, self.link(&names.address(ordinal)))).collect();
         let asked = links.into_iter().map(async |(ordinal, link)| {
@@ -121,7 +127,8 @@ impl Members {
     ) -> anyhow::Result<T> {
         let link = self.link(addr).map_err(anyhow::Error::msg)?;
         let done = tokio::time::timeout(TIME, act(client(&link))).await;
-        done.map_err(|_| anyhow::anyhow!("{addr} does not answer"))?.map_err(|status| anyhow::anyhow!("{addr}: {}", status.message()))
+        done.map_err(|_| anyhow::anyhow!("{addr} does not answer"))?
+            .map_err(|status| anyhow::anyhow!("{addr}: {}", status.message()))
     }
 
     /// Founds or joins a ring.

@@ -79,10 +79,7 @@ impl Report<'_> {
         } else {
             return None;
         };
-        let progress = match self.step {
-            Step::Wait { message, .. } => message.clone(),
-            step => format!("{step:?}"),
-        };
+        let (_, progress) = self.step.tell();
         Some(Operation { r#type: r#type.into(), member, progress })
     }
 
@@ -121,17 +118,7 @@ impl Report<'_> {
         let consistent = whole.is_ok();
         let replicated = serving > 0 && under == 0 && world.silent().is_empty();
         let progressing = !matches!(self.step, Step::Idle) && !world.paused;
-        let (reason, message) = match self.step {
-            Step::Idle => (Reason::AsExpected, "the ring is as the spec says".to_owned()),
-            Step::Wait { reason, message } => (*reason, message.clone()),
-            Step::Join { ordinal, .. } => (Reason::MemberJoining, format!("member {ordinal} joins")),
-            Step::Leave { ordinal } | Step::AbortLeave { ordinal } => {
-                (Reason::MemberLeaving, format!("member {ordinal} is asked to leave, or to stay"))
-            }
-            Step::PruneClaim { ordinal, .. } => (Reason::PruningStorage, format!("the volume of member {ordinal} goes")),
-            Step::Evict { .. } => (Reason::MemberLost, "a member whose volume is gone is replaced".into()),
-            step => (Reason::ScalingStatefulSet, format!("{step:?}")),
-        };
+        let (reason, message) = self.step.tell();
         let ready = accepted && available && consistent && replicated && !progressing && !world.paused;
         let problems = self.problems.join("; ");
         let sentence = |ok: bool, yes: &str, no: String| if ok { yes.to_owned() } else { no };
@@ -139,12 +126,24 @@ impl Report<'_> {
         let why = whole.clone().err().unwrap_or_default();
         let unready = if gateway_up { reason } else { Reason::WaitingForHealthyRing };
         let set = [
-            (types::ACCEPTED, accepted, as_expected(accepted, Reason::InvalidSpec), sentence(accepted, "the spec is valid", problems)),
+            (
+                types::ACCEPTED,
+                accepted,
+                as_expected(accepted, Reason::InvalidSpec),
+                sentence(accepted, "the spec is valid", problems),
+            ),
             (
                 types::AVAILABLE,
                 available,
                 as_expected(available, Reason::WaitingForHealthyRing),
-                sentence(available, "every key can be read and written", format!("{serving} members serve, {unavailable} shards have no leader, gateway pods ready: {}", self.gateway_ready)),
+                sentence(
+                    available,
+                    "every key can be read and written",
+                    format!(
+                        "{serving} members serve, {unavailable} shards have no leader, gateway pods ready: {}",
+                        self.gateway_ready
+                    ),
+                ),
             ),
             (types::PROGRESSING, progressing, reason, message.clone()),
             (
@@ -153,17 +152,26 @@ impl Report<'_> {
                 if replicated { Reason::AsExpected } else { reason },
                 sentence(replicated, "nothing is lost", format!("{under} shards have too few copies")),
             ),
-            (types::RING_CONSISTENT, consistent, as_expected(consistent, Reason::WaitingForHealthyRing), sentence(consistent, "all members agree and form one circle", why)),
+            (
+                types::RING_CONSISTENT,
+                consistent,
+                as_expected(consistent, Reason::WaitingForHealthyRing),
+                sentence(consistent, "all members agree and form one circle", why),
+            ),
             (
                 types::FULLY_REPLICATED,
                 replicated,
                 as_expected(replicated, reason),
-                sentence(replicated, "every key has all its copies", format!("{under} shards have too few copies, {} members are silent", world.silent().len())),
+                sentence(
+                    replicated,
+                    "every key has all its copies",
+                    format!("{under} shards have too few copies, {} members are silent", world.silent().len()),
+                ),
             ),
             (
                 types::CERTIFICATES_READY,
                 self.certificates.is_none(),
-                as_expected(self.certificates.is_none(), Reason::InvalidSpec),
+                as_expected(self.certificates.is_none(), Reason::CertificatesMissing),
                 self.certificates.clone().unwrap_or_else(|| "certificates are valid".into()),
             ),
             (
@@ -172,15 +180,30 @@ impl Report<'_> {
                 if world.paused { Reason::Paused } else { Reason::AsExpected },
                 sentence(world.paused, "nothing is changed while paused", "not paused".into()),
             ),
-            (types::READY, ready, if ready { Reason::AsExpected } else { unready }, if ready { "ready".into() } else { message }),
+            (
+                types::READY,
+                ready,
+                if ready { Reason::AsExpected } else { unready },
+                if ready { "ready".into() } else { message },
+            ),
         ];
-        set.into_iter().map(|(r#type, status, reason, message)| self.condition(before, r#type, status, reason, message)).collect()
+        set.into_iter()
+            .map(|(r#type, status, reason, message)| self.condition(before, r#type, status, reason, message))
+            .collect()
     }
 
-    fn condition(&self, before: &[Condition], r#type: &str, status: bool, reason: Reason, message: String) -> Condition {
+    fn condition(
+        &self,
+        before: &[Condition],
+        r#type: &str,
+        status: bool,
+        reason: Reason,
+        message: String,
+    ) -> Condition {
         let status = if status { "True" } else { "False" }.to_owned();
         let known = before.iter().find(|known| known.type_ == r#type && known.status == status);
-        let last_transition_time = known.map_or_else(|| Time(now_in_seconds()), |known| known.last_transition_time.clone());
+        let last_transition_time =
+            known.map_or_else(|| Time(now_in_seconds()), |known| known.last_transition_time.clone());
         let message = message.chars().take(1024).collect();
         Condition {
             type_: r#type.to_owned(),

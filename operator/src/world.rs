@@ -12,6 +12,13 @@ pub enum State {
     Evicted,
 }
 
+impl State {
+    /// Whether nobody may count on a member in this state any more.
+    pub fn is_gone(self) -> bool {
+        matches!(self, State::Left | State::Evicted)
+    }
+}
+
 /// A member as another one lists it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listed {
@@ -46,10 +53,12 @@ pub struct Word {
 }
 
 /// A pod of a member.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Pod {
     pub uid: String,
     pub terminating: bool,
+    /// Why it does not run yet, in Kubernetes' words.
+    pub waiting: Option<String>,
 }
 
 /// A member's volume claim.
@@ -57,6 +66,8 @@ pub struct Pod {
 pub struct Claim {
     pub uid: String,
     pub terminating: bool,
+    /// Of a member that has left, and kept for people only.
+    pub retired: bool,
     /// Ring whose data is on it, by annotation: intent.
     pub ring_id: Option<String>,
     /// Data directory on it, by annotation: intent.
@@ -66,6 +77,10 @@ pub struct Claim {
 /// Everything one pass decides by.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct World {
+    /// Name of the ring.
+    pub ring: String,
+    /// Of the ChordRing as it was looked at.
+    pub resource_version: String,
     /// Members the spec asks for.
     pub desired: i32,
     pub replication_factor: i32,
@@ -97,16 +112,30 @@ impl World {
         (0..replicas).filter(|ordinal| self.word(*ordinal).is_some_and(|word| word.state == state)).collect()
     }
 
-    /// Members that say nothing.
-    pub fn silent(&self) -> Vec<(i32, &str)> {
-        let replicas = self.replicas.unwrap_or(0);
-        (0..replicas)
-            .filter_map(|ordinal| match self.words.get(&ordinal) {
-                Some(Ok(_)) => None,
-                Some(Err(why)) => Some((ordinal, why.as_str())),
-                None => Some((ordinal, "it was not asked")),
-            })
-            .collect()
+    /// Name of a member, and of its pod.
+    pub fn name(&self, ordinal: i32) -> String {
+        format!("{}-node-{ordinal}", self.ring)
+    }
+
+    /// Whether anybody counts on the member with this ordinal: a member lists it, or its claim is marked.
+    pub fn is_counted_on(&self, ordinal: i32) -> bool {
+        let name = self.name(ordinal);
+        let listed = |listed: &Listed| listed.name == name && !listed.state.is_gone();
+        self.words.values().flatten().any(|word| word.members.iter().any(listed))
+            || self.claims.get(&ordinal).is_some_and(|claim| claim.ring_id.is_some())
+    }
+
+    /// Members that say nothing, and why not.
+    pub fn silent(&self) -> Vec<(i32, String)> {
+        let why = |ordinal: i32| match self.words.get(&ordinal) {
+            Some(Ok(_)) => None,
+            Some(Err(why)) => {
+                let waiting = self.pods.get(&ordinal).and_then(|pod| pod.waiting.as_ref());
+                Some((ordinal, waiting.unwrap_or(why).clone()))
+            }
+            None => Some((ordinal, "it was not asked".into())),
+        };
+        (0..self.replicas.unwrap_or(0)).filter_map(why).collect()
     }
 
     /// Evidence E2 and E3 (design: operator.md 3) that the ring is whole without `leaver`: every serving member
@@ -122,16 +151,15 @@ impl World {
             let seen: BTreeSet<&str> = word
                 .members
                 .iter()
-                .filter(|listed| !matches!(listed.state, State::Left | State::Evicted))
+                .filter(|listed| !listed.state.is_gone())
                 .filter(|listed| leaver.is_none_or(|leaver| leaver.disk != listed.disk))
                 .map(|listed| listed.id.as_str())
                 .collect();
             if seen != ids {
                 return Err(format!("member {} sees {} members, {} serve", short(&word.id), seen.len(), ids.len()));
             }
-            let gone = |listed: &Listed| matches!(listed.state, State::Left | State::Evicted);
             if let Some(leaver) = leaver
-                && word.members.iter().any(|listed| listed.disk == leaver.disk && !gone(listed))
+                && word.members.iter().any(|listed| listed.disk == leaver.disk && !listed.state.is_gone())
             {
                 return Err(format!("member {} still counts on the one that left", short(&word.id)));
             }
@@ -157,7 +185,10 @@ impl World {
         let Some(start) = successor.keys().next().copied() else { return Ok(()) };
         let (mut at, mut seen) = (start, 0);
         loop {
-            at = successor.get(at).copied().ok_or_else(|| format!("a successor pointer leads to {}, which does not serve", short(at)))?;
+            at = successor
+                .get(at)
+                .copied()
+                .ok_or_else(|| format!("a successor pointer leads to {}, which does not serve", short(at)))?;
             seen += 1;
             if at == start {
                 break;
@@ -166,7 +197,11 @@ impl World {
                 return Err("successor pointers do not form a circle".into());
             }
         }
-        if seen == successor.len() { Ok(()) } else { Err(format!("the circle has {seen} of {} members", successor.len())) }
+        if seen == successor.len() {
+            Ok(())
+        } else {
+            Err(format!("the circle has {seen} of {} members", successor.len()))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub const NAME: &str = "localhost/chord-operator:dev";
+const REPOSITORY: &str = "localhost/chord-operator";
 const PROGRAMS: [&str; 4] = ["chord-node", "chord-gateway", "chord-operator", "chordctl"];
 /// Always built together: another set of packages means other features, and all is compiled again.
 const PACKAGES: [&str; 5] = ["chord-node", "chord-gateway", "chord-operator", "chord-client", "e2e"];
@@ -17,8 +17,8 @@ const PACKAGES: [&str; 5] = ["chord-node", "chord-gateway", "chord-operator", "c
 pub struct Image {
     /// Docker archive.
     pub tar: PathBuf,
-    /// Changes whenever its content does.
-    pub digest: String,
+    /// With a tag that changes whenever the content does, so that pods of an older one are replaced.
+    pub name: String,
 }
 
 /// Builds what changed since the last call.
@@ -38,11 +38,12 @@ pub fn build() -> Result<Image> {
     fs::copy(paths::root().join("deploy/Dockerfile"), context.join("Dockerfile"))?;
     let digest = digest(&context)?;
     let stamp = context.with_extension("digest");
+    let name = format!("{REPOSITORY}:dev-{}", short(&digest)?);
     if !(tar.is_file() && fs::read_to_string(&stamp).is_ok_and(|old| old == digest)) {
-        step("building the image", || pack(&context, &tar))?;
+        step("building the image", || pack(&context, &name, &tar))?;
         fs::write(&stamp, &digest)?;
     }
-    Ok(Image { tar, digest })
+    Ok(Image { tar, name })
 }
 
 /// Static release builds; gives the directory of the programs.
@@ -76,16 +77,24 @@ fn digest(context: &Path) -> Result<String> {
     run("sha256sum", names, 60).dir(context).read()
 }
 
-fn pack(context: &Path, tar: &Path) -> Result<()> {
+/// 12 hexadecimal digits that stand for a text.
+pub fn short(text: &str) -> Result<String> {
+    let file = paths::cache().join("digest-input");
+    fs::write(&file, text)?;
+    let sum = run("sha256sum", [&file], 10).read()?;
+    Ok(sum.chars().take(12).collect())
+}
+
+fn pack(context: &Path, name: &str, tar: &Path) -> Result<()> {
     let new = tar.with_extension("tar.new");
     let _ = fs::remove_file(&new); // buildah does not overwrite an archive
-    run("buildah", ["bud", "--quiet", "--isolation", "chroot", "--layers=false", "--tag", NAME, "."], 300)
+    run("buildah", ["bud", "--quiet", "--isolation", "chroot", "--layers=false", "--tag", name, "."], 300)
         .dir(context)
         .quiet()
         .context("is buildah installed? `make up` installs it through apt")?;
-    run("buildah", ["push", "--quiet", NAME, &format!("docker-archive:{}:{NAME}", new.display())], 300).quiet()?;
+    run("buildah", ["push", "--quiet", name, &format!("docker-archive:{}:{name}", new.display())], 300).quiet()?;
     // The archive is all that is needed.
-    run("buildah", ["rmi", NAME], 60).quiet()?;
+    run("buildah", ["rmi", name], 60).quiet()?;
     fs::rename(&new, tar)?;
     Ok(())
 }

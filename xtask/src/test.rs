@@ -56,7 +56,7 @@ fn on_kubernetes(summary: &mut Summary, options: &E2eOptions) {
     });
     if let Some(kubernetes) = kubernetes.filter(|_| ready) {
         summary.stage("on Kubernetes", |count| {
-            let mut args = vec!["test", "--locked", "--package", "e2e", "--test", "kubernetes", "--"];
+            let mut args = vec!["test", "--workspace", "--locked", "--test", "kubernetes", "--"];
             args.extend(["--test-threads=1", "--nocapture"]);
             args.extend(options.filter.as_deref());
             let Kubernetes::Dev(kubeconfig) = &kubernetes else { return Ok(false) };
@@ -85,6 +85,7 @@ fn browser(summary: &mut Summary, kubernetes: &Kubernetes) {
             .dir(dir)
             .env("DASHBOARD_URL", up::dashboard_url()?)
             .env("KUBECONFIG", kubeconfig)
+            .env("CHORD_BIN", paths::bin())
             .env("NO_COLOR", "1")
             .env("CI", "1")
             .each_line(|line| count.line(line))

@@ -3,7 +3,7 @@ use crate::{
     image::{self, Image},
     kubernetes::Kubernetes,
     paths,
-    proc::{run, step},
+    proc::step,
 };
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -41,21 +41,21 @@ pub fn up(options: &Options) -> Result<()> {
 
 /// Kubernetes with this tree's operator.
 pub fn install(kubernetes: &Kubernetes, options: &Options) -> Result<()> {
-    let (name, digest) = match (kubernetes, &options.image) {
+    let name = match (kubernetes, &options.image) {
         (Kubernetes::Dev(_), None) => {
             step("starting Kubernetes", || Kubernetes::cluster(&["up", &options.nodes.to_string()], 3600).show())?;
-            let Image { tar, digest } = image::build()?;
+            let Image { tar, name } = image::build()?;
             step("loading the image", || Kubernetes::cluster(&["load", &tar.display().to_string()], 600).show())?;
-            (image::NAME.to_owned(), digest)
+            name
         }
         (Kubernetes::Dev(_), Some(image)) => bail!("the development cluster cannot pull {image}; leave --image out"),
-        (Kubernetes::Other, Some(image)) => (image.clone(), image.clone()),
+        (Kubernetes::Other, Some(image)) => image.clone(),
         (Kubernetes::Other, None) => bail!(
             "KUBECONFIG names another cluster. Push the image that `cargo xtask image` builds to a registry it can \
              pull from, and give --image; or unset KUBECONFIG to use the development cluster"
         ),
     };
-    let digest = short(&format!("{digest}{}", contents(&paths::root().join(CHART))?))?;
+    let digest = image::short(&format!("{name}{}", contents(&paths::root().join(CHART))?))?;
     if installed(kubernetes).is_some_and(|old| old == digest) {
         eprintln!("==> the operator is installed already");
         return Ok(());
@@ -149,11 +149,4 @@ fn contents(dir: &Path) -> Result<String> {
         let text = if path.is_dir() { contents(&path)? } else { std::fs::read_to_string(&path)? };
         Ok(format!("{all}{}\n{text}", path.display()))
     })
-}
-
-fn short(text: &str) -> Result<String> {
-    let file = paths::cache().join("digest-input");
-    std::fs::write(&file, text)?;
-    let sum = run("sha256sum", [&file], 10).read()?;
-    Ok(sum.chars().take(12).collect())
 }

@@ -73,8 +73,7 @@ impl Ring {
         }
         // The owner covers every start up to itself.
         let mut next = index;
-        while next < BITS && owns(me.plus_power_of_two(index), me.plus_power_of_two(next), owner.id())
-            || next == index
+        while next < BITS && owns(me.plus_power_of_two(index), me.plus_power_of_two(next), owner.id()) || next == index
         {
             if owner.id() == me {
                 self.fingers.table.remove(&next);
@@ -110,7 +109,12 @@ impl Ring {
     }
 
     /// Where to go next for `target`: the owner if it is known, else the farthest live pointer before it.
-    pub(super) fn next_hop(&self, target: Id, suspects: &BTreeSet<MemberKey>, avoid: &[MemberKey]) -> (NodeRef, bool, Via) {
+    pub(super) fn next_hop(
+        &self,
+        target: Id,
+        suspects: &BTreeSet<MemberKey>,
+        avoid: &[MemberKey],
+    ) -> (NodeRef, bool, Via) {
         let me = self.me.id();
         let usable = |node: &NodeRef| !suspects.contains(&node.key) && !avoid.contains(&node.key);
         if let Some(owner) = self.known_owner(target).filter(|owner| owner.id() == me || usable(owner)) {
@@ -123,7 +127,9 @@ impl Ring {
             .filter(|(node, _)| usable(node) && between(me, node.id(), target))
             .max_by_key(|(node, _)| me.distance_to(node.id()))
             .map(|(node, via)| (node.clone(), false, via))
-            .or_else(|| self.successors.iter().find(|node| usable(node)).map(|node| (node.clone(), false, Via::Successor(0))))
+            .or_else(|| {
+                self.successors.iter().find(|node| usable(node)).map(|node| (node.clone(), false, Via::Successor(0)))
+            })
             .unwrap_or_else(|| (self.me.clone(), true, Via::Owner))
     }
 }

@@ -62,10 +62,8 @@ impl Ring {
             // An orphan: with everybody else an orphan or dead, the smallest live one re-forms the ring.
             let heard: Vec<&NodeRef> =
                 known.iter().filter(|node| joining.orphans.contains(&node.internal_addr)).collect();
-            let smallest = known
-                .iter()
-                .filter(|node| !env.suspects.contains(&node.key))
-                .all(|node| self.me.id() < node.id());
+            let smallest =
+                known.iter().filter(|node| !env.suspects.contains(&node.key)).all(|node| self.me.id() < node.id());
             if heard.len() == known.len() && (smallest || known.is_empty()) {
                 return self.found(env);
             }
@@ -73,13 +71,14 @@ impl Ring {
         let mut candidates: Vec<String> = joining.seeds.clone();
         candidates.extend(known.iter().map(|node| node.internal_addr.clone()));
         candidates.retain(|addr| *addr != mine);
-        let fresh: Vec<String> =
-            candidates.iter().filter(|addr| !joining.orphans.contains(*addr)).cloned().collect();
+        let fresh: Vec<String> = candidates.iter().filter(|addr| !joining.orphans.contains(*addr)).cloned().collect();
         if fresh.is_empty() {
             joining.orphans.clear();
         }
         let pool = if fresh.is_empty() { candidates } else { fresh };
-        joining.at = env.now.mono + Nanos(joining.pause.0 * 3 / 4 + env.rng.random_range(0..=joining.pause.0 / 2)) + super::CALL_TIMEOUT;
+        joining.at = env.now.mono
+            + Nanos(joining.pause.0 * 3 / 4 + env.rng.random_range(0..=joining.pause.0 / 2))
+            + super::CALL_TIMEOUT;
         let target = match joining.redirect.take() {
             Some(addr) => addr,
             None if pool.is_empty() => return,

@@ -40,14 +40,7 @@ fn hops_max(members: usize) -> u32 {
 }
 
 impl Ring {
-    pub(super) fn on_find_successor(
-        &mut self,
-        token: Token,
-        target: Id,
-        hops: u32,
-        trace: bool,
-        env: &mut RingEnv,
-    ) {
+    pub(super) fn on_find_successor(&mut self, token: Token, target: Id, hops: u32, trace: bool, env: &mut RingEnv) {
         let budget = hops_max(env.view.current().count());
         if !self.member || hops > budget || self.forwards >= FORWARDS_MAX {
             let why = if !self.member { NOT_A_MEMBER.into() } else { format!("no answer within {budget} hops") };
@@ -139,12 +132,7 @@ impl Ring {
         self.calls.insert(call, Purpose::Trace(trace));
     }
 
-    pub(super) fn on_trace_reply(
-        &mut self,
-        mut trace: Trace,
-        result: Result<RingReply, CallError>,
-        env: &mut RingEnv,
-    ) {
+    pub(super) fn on_trace_reply(&mut self, mut trace: Trace, result: Result<RingReply, CallError>, env: &mut RingEnv) {
         let elapsed_us = env.now.mono.since(trace.since).0 / 1000;
         match result {
             Ok(RingReply::ClosestPrecedingFinger { node, is_owner, via }) => {

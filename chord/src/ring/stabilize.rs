@@ -34,8 +34,9 @@ impl Ring {
             if self.alone {
                 // A ring of one is stable, and closes through whoever notifies it.
                 self.news.push(RingNews::Stabilized);
-                if let Some(predecessor) = self.predecessor.clone().filter(|node| is_usable(node, env)) {
-                    self.set_successors(vec![predecessor]);
+                match self.predecessor.clone() {
+                    Some(predecessor) if is_usable(&predecessor, env) => self.set_successors(vec![predecessor]),
+                    _ => self.set_predecessor(None),
                 }
             } else {
                 self.rejoin(env);
@@ -52,12 +53,7 @@ impl Ring {
         self.stabilizing = true;
     }
 
-    pub(super) fn on_stabilize_reply(
-        &mut self,
-        round: Round,
-        result: Result<RingReply, CallError>,
-        env: &mut RingEnv,
-    ) {
+    pub(super) fn on_stabilize_reply(&mut self, round: Round, result: Result<RingReply, CallError>, env: &mut RingEnv) {
         self.stabilizing = false;
         if !self.member || self.successors.first().map(NodeRef::id) != round.first {
             return;
@@ -90,8 +86,8 @@ impl Ring {
         let successors: Vec<NodeRef> = successors.into_iter().filter(|node| is_usable(node, env)).collect();
         self.set_successors(cut(me, node, &successors, env.settings.successor_list_length));
         self.news.push(RingNews::Stabilized);
-        let closer = predecessor
-            .filter(|closer| closer.id() != me && between(me, closer.id(), first) && is_usable(closer, env));
+        let closer =
+            predecessor.filter(|closer| closer.id() != me && between(me, closer.id(), first) && is_usable(closer, env));
         match closer {
             Some(closer) if !candidate => {
                 self.stab = Some(closer);
@@ -151,7 +147,8 @@ impl Ring {
         let me = self.me.id();
         match &self.predecessor {
             Some(known) if known.id() == candidate.id() => {
-                if candidate.incarnation >= known.incarnation {
+                // Another disk at the same place is another member, whose incarnations count anew.
+                if candidate.key != known.key || candidate.incarnation >= known.incarnation {
                     self.set_predecessor(Some(candidate));
                 }
             }
@@ -235,8 +232,7 @@ impl Ring {
         self.fingers.forget(&from.key);
         if self.successors.iter().any(|node| node.key == from.key) {
             let was_first = self.successors.first().is_some_and(|first| first.key == from.key);
-            let mut rest: Vec<NodeRef> =
-                self.successors.iter().filter(|node| node.key != from.key).cloned().collect();
+            let mut rest: Vec<NodeRef> = self.successors.iter().filter(|node| node.key != from.key).cloned().collect();
             if was_first {
                 let length = env.settings.successor_list_length;
                 let theirs: Vec<NodeRef> = successors.into_iter().filter(|node| node.key != from.key).collect();

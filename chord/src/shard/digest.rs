@@ -40,7 +40,8 @@ pub fn summand(key: &[u8], version: &Version) -> (usize, u128) {
 /// Bucket of a key; does not depend on its version.
 pub fn bucket(key: &[u8]) -> usize {
     // FNV-1a: the shard already took the top bits of the cryptographic hash.
-    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    let hash =
+        key.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     (hash >> 32) as usize % BUCKETS
 }
 

@@ -94,9 +94,14 @@ impl<S: Store> Env<'_, S> {
         self.outbox.on_written(seq);
     }
 
-    /// Whether the node may count on a member now. It counts on itself.
+    /// Whether the node may count on a member now. It counts on itself, and on nobody it has not heard of.
     pub fn is_up(&self, member: &MemberKey) -> bool {
-        *member == self.me || self.health.is_up(member)
+        *member == self.me || (self.view.get(member).is_some() && self.health.is_up(member))
+    }
+
+    /// Whether this node is on its way out of the ring: it takes nothing on any more.
+    pub fn is_leaving(&self) -> bool {
+        self.view.get(&self.me).is_some_and(|member| !member.state.is_eligible())
     }
 
     fn out(&self, to: &MemberKey, message: ShardMsg) -> Option<Out> {

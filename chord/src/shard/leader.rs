@@ -50,6 +50,8 @@ pub(crate) enum Phase {
 /// A leader with a majority's promises.
 pub(crate) struct Lead {
     pub seq: u64,
+    /// Last writes as of some moments, oldest first: what was written so long ago that no retry of it can come.
+    marks: VecDeque<(Nanos, u64)>,
     /// Every key here is as a majority has it. Until then each key is settled when it is first touched.
     pub clean: bool,
     pub touched: BTreeSet<Bytes>,
@@ -82,13 +84,21 @@ pub(crate) struct Flight {
 enum Stage {
     Idle,
     Reading(BTreeMap<MemberKey, Option<Record>>),
-    Writing { record: Record, acks: BTreeSet<MemberKey>, answer: Option<(Token, Outcome)> },
+    Writing(Box<Writing>),
+}
+
+/// A write on its way, and what its client will be told.
+struct Writing {
+    record: Record,
+    acks: BTreeSet<MemberKey>,
+    answer: Option<(Token, Outcome)>,
 }
 
 impl Lead {
-    fn new(clean: bool, compare: Compare) -> Lead {
+    fn new(clean: bool, compare: Compare, now: Nanos) -> Lead {
         Lead {
             seq: 0,
+            marks: VecDeque::from([(now, 0)]),
             clean,
             touched: BTreeSet::new(),
             flights: BTreeMap::new(),
@@ -99,6 +109,18 @@ impl Lead {
             compare,
             movement: None,
         }
+    }
+
+    /// Last of the own writes that are older than `age`; `None` when not even the earlier leaders' are.
+    fn settled(&mut self, now: Nanos, age: Nanos) -> Option<u64> {
+        const MARKS: u64 = 8;
+        if self.marks.back().is_none_or(|(at, _)| now.since(*at).0 >= age.0 / MARKS) {
+            self.marks.push_back((now, self.seq));
+        }
+        while self.marks.get(1).is_some_and(|(at, _)| now.since(*at) >= age) {
+            self.marks.pop_front();
+        }
+        self.marks.front().filter(|(at, _)| now.since(*at) >= age).map(|(_, seq)| *seq)
     }
 
     /// Whether anything needs a look soon.
@@ -130,7 +152,7 @@ impl Lead {
                     break 'looks;
                 }
                 let committed = match self.flights.get(&key) {
-                    Some(Flight { stage: Stage::Writing { .. }, before, .. }) => before.clone(),
+                    Some(Flight { stage: Stage::Writing(_), before, .. }) => before.clone(),
                     _ => Some(record),
                 };
                 let Some(record) = committed else { continue };
@@ -257,7 +279,9 @@ impl Replica {
     /// Stops taking operations: what has begun has an unknown outcome, the rest waits.
     pub fn park<S: Store>(&mut self, lead: Lead, env: &mut Env<S>) {
         for flight in lead.flights.into_values() {
-            if let Stage::Writing { answer: Some((token, _)), .. } = flight.stage {
+            if let Stage::Writing(writing) = flight.stage
+                && let Some((token, _)) = writing.answer
+            {
                 env.answer(token, Outcome::Unknown("the shard's leader changed during the write; send it again"));
             }
             self.pending.extend(flight.waiting);
@@ -300,7 +324,7 @@ impl Replica {
         }
         let next_compare = env.jittered(Nanos(0), env.settings.anti_entropy_interval);
         let compare = Compare::new(next_compare);
-        leader.phase = Phase::Leading(Box::new(Lead::new(clean, compare)));
+        leader.phase = Phase::Leading(Box::new(Lead::new(clean, compare, env.now.mono)));
         let index = leader.config.index_of(&env.me).map(|index| index as u32);
         let entry = MapEntry { shard: self.shard, config: leader.config.clone(), leader: index };
         env.shared.learn(entry.clone());
@@ -407,9 +431,11 @@ impl Replica {
     ) {
         let Some(leader) = &mut self.leader else { return };
         let Phase::Leading(lead) = &mut leader.phase else { return };
+        let version = |seq| Version { epoch: leader.config.epoch, ballot: leader.ballot, seq };
+        let settled = lead.settled(env.now.mono, env.settings.tombstone_min_age).map(version).unwrap_or_default();
         lead.seq += 1;
-        let version = Version { epoch: leader.config.epoch, ballot: leader.ballot, seq: lead.seq };
-        let record = draft.into_record(version, before.as_ref());
+        let version = version(lead.seq);
+        let record = draft.into_record(version, before.as_ref(), settled);
         let answer = answer.map(|(token, outcome)| (token, with_version(outcome, version)));
         self.write_record(key, record, before, answer, env);
     }
@@ -429,7 +455,8 @@ impl Replica {
             movement.dirty.insert(key.clone());
         }
         if let Some(flight) = lead.flights.get_mut(&key) {
-            flight.stage = Stage::Writing { record: record.clone(), acks: BTreeSet::new(), answer };
+            let acks = BTreeSet::new();
+            flight.stage = Stage::Writing(Box::new(Writing { record: record.clone(), acks, answer }));
             flight.sent_at = env.now.mono;
             flight.before = before;
         }
@@ -501,7 +528,8 @@ impl Replica {
         leader.installed.insert(from);
         let Phase::Leading(lead) = &mut leader.phase else { return };
         let Some(flight) = lead.flights.get_mut(&key) else { return };
-        let Stage::Writing { record, acks, answer } = &mut flight.stage else { return };
+        let Stage::Writing(writing) = &mut flight.stage else { return };
+        let Writing { record, acks, answer } = writing.as_mut();
         if record.version != version {
             return;
         }
@@ -578,10 +606,8 @@ impl Replica {
                 self.seen = self.seen.max(promised);
                 self.step_down(env);
             }
-            None if promised == Ballot::ZERO => {
-                if !matches!(leader.phase, Phase::Sealing(_)) {
-                    self.ship_to_newcomer(from, env);
-                }
+            None if promised == Ballot::ZERO && !matches!(leader.phase, Phase::Sealing(_)) => {
+                self.ship_to_newcomer(from, env);
             }
             None => {}
         }
@@ -656,7 +682,8 @@ impl Replica {
             let (kind, done): (ShardKind, Vec<MemberKey>) = match &flight.stage {
                 Stage::Idle => continue,
                 Stage::Reading(states) => (ShardKind::ReadKey { key: key.clone() }, states.keys().copied().collect()),
-                Stage::Writing { record, acks, .. } => {
+                Stage::Writing(writing) => {
+                    let Writing { record, acks, .. } = writing.as_ref();
                     let write = ShardKind::Write { key: key.clone(), record: record.clone() };
                     (write, acks.iter().copied().collect())
                 }

@@ -23,7 +23,7 @@ use crate::{
         config::{Ballot, Config, ReplicaMeta, ShardId},
         env::{Env, Shared, message},
         leader::{BUSY_LOOK, Phase},
-        ops::{KeyOp, validate},
+        ops::{KeyOp, refuse},
         placement::Placement,
         replica::{Pending, PendingScan, Replica},
     },
@@ -70,8 +70,7 @@ impl Shards {
     /// Founds a ring: this node alone holds every shard.
     pub fn found<S: Store>(&mut self, env: &mut Env<S>) {
         let config = Config { epoch: 1, members: vec![env.me] };
-        let meta =
-            ReplicaMeta { config, previous: Vec::new(), installed: true, promised: Ballot::ZERO, seal: None };
+        let meta = ReplicaMeta { config, previous: Vec::new(), installed: true, promised: Ballot::ZERO, seal: None };
         let shards = (0..env.settings.shards).map(ShardId);
         env.write(shards.clone().map(|shard| Change::Meta(shard, meta.clone())).collect());
         for shard in shards {
@@ -109,13 +108,7 @@ impl Shards {
     }
 
     /// Puts a client's operation to work.
-    pub fn on_operation<S: Store>(
-        &mut self,
-        token: Token,
-        operation: Operation,
-        deadline: Nanos,
-        env: &mut Env<S>,
-    ) {
+    pub fn on_operation<S: Store>(&mut self, token: Token, operation: Operation, deadline: Nanos, env: &mut Env<S>) {
         env.shared.operations += 1;
         if env.shared.operations > env.settings.operations_in_flight_max {
             return env.answer(token, Outcome::Overloaded(Nanos::from_millis(100)));
@@ -138,7 +131,7 @@ impl Shards {
         let Some((key, op)) = KeyOp::from_operation(operation) else {
             return env.answer(token, Outcome::Invalid("not an operation on a key".into()));
         };
-        if let Err(outcome) = validate(&key, &op, env.settings) {
+        if let Some(outcome) = refuse(&key, &op, env.settings) {
             return env.answer(token, outcome);
         }
         if env.disk_full && op.grows() {
@@ -266,21 +259,32 @@ impl Shards {
         env.shared.map.len() as u32 == env.settings.shards
             && env.shared.map.iter().all(|(shard, entry)| {
                 let desired = env.shared.placement.of(*shard).contains(&env.me);
-                let here = self.replicas.get(shard).is_some_and(|replica| {
-                    replica.meta.installed && replica.meta.config.epoch >= entry.config.epoch
-                });
+                let here = self
+                    .replicas
+                    .get(shard)
+                    .is_some_and(|replica| replica.meta.installed && replica.meta.config.epoch >= entry.config.epoch);
                 !desired || here
             })
     }
 
     /// Whether nothing of the ring's data is the business of this node any more.
-    pub fn is_empty_handed(&self, me: &MemberKey, shared: &Shared) -> bool {
-        self.replicas.values().all(|replica| !replica.meta.installed && replica.closing.is_none())
-            && shared.map.values().all(|entry| entry.config.index_of(me).is_none())
+    pub fn is_empty_handed(&self, me: &MemberKey, now: Nanos, shared: &Shared) -> bool {
+        let rid = |replica: &Replica| {
+            !replica.meta.installed && replica.closing.is_none() && !replica.is_expected(now, shared)
+        };
+        self.replicas.values().all(rid) && shared.map.values().all(|entry| entry.config.index_of(me).is_none())
     }
 
     /// Adds what the shards know to a status.
-    pub fn status<S: Store>(&self, store: &S, me: &MemberKey, view: &View, up: impl Fn(&MemberKey) -> bool, shared: &Shared, wanted: usize) -> Status {
+    pub fn status<S: Store>(
+        &self,
+        store: &S,
+        me: &MemberKey,
+        view: &View,
+        up: impl Fn(&MemberKey) -> bool,
+        shared: &Shared,
+        wanted: usize,
+    ) -> Status {
         let mut status = Status { counters: shared.counters, ..Status::default() };
         let serving = view.current().filter(|member| member.state.is_eligible()).count();
         for replica in self.replicas.values().filter(|replica| replica.meta.installed) {
@@ -298,7 +302,8 @@ impl Shards {
                     status.shards_led += 1;
                     status.keys_led += digest.keys;
                     status.bytes_led += digest.bytes;
-                    let present = leader.config.members.iter().filter(|member| up(member) && leader.installed.contains(member));
+                    let present =
+                        leader.config.members.iter().filter(|member| up(member) && leader.installed.contains(member));
                     if present.count() < wanted.min(serving) {
                         status.shards_under_replicated += 1;
                     }
@@ -326,9 +331,10 @@ impl Shards {
 
     /// Members that matter to this node's shards.
     pub fn partners(&self) -> impl Iterator<Item = MemberKey> {
-        self.replicas.values().filter(|replica| replica.meta.installed).flat_map(|replica| {
-            replica.meta.config.members.iter().copied()
-        })
+        self.replicas
+            .values()
+            .filter(|replica| replica.meta.installed)
+            .flat_map(|replica| replica.meta.config.members.iter().copied())
     }
 }
 
@@ -351,8 +357,7 @@ impl Replica {
         let next = match &mut self.leader {
             None => waiting.then(|| now + BUSY_LOOK),
             Some(leader) => {
-                let missing =
-                    leader.config.members.iter().any(|m| !leader.installed.contains(m) && env.health.is_up(m));
+                let missing = leader.config.members.iter().any(|m| !leader.installed.contains(m) && env.is_up(m));
                 match &mut leader.phase {
                     Phase::Leading(lead) if !lead.is_busy() && !waiting => {
                         let compare_at = lead.compare.next_at;

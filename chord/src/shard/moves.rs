@@ -10,7 +10,7 @@ use crate::{
     shard::{
         config::{Ballot, Config, ReplicaMeta, ShardId},
         digest::summand,
-        env::{Env, message},
+        env::{Env, Shared, message},
         leader::{BUSY_LOOK, Phase, RESEND},
         record::Record,
         replica::Replica,
@@ -54,7 +54,8 @@ pub(crate) struct Sealing {
     since: Nanos,
     /// Members whose records are being merged, with the last key read and the round.
     fetching: BTreeMap<MemberKey, (Bytes, u64)>,
-    fetched: bool,
+    /// Members whose records are all in the own copy now.
+    merged: BTreeSet<MemberKey>,
 }
 
 /// The next configuration is decided and being installed.
@@ -94,6 +95,8 @@ pub(crate) struct Incoming {
     final_records: BTreeMap<Bytes, Record>,
     pre_part: u32,
     part: u32,
+    /// When the last part came.
+    at: Nanos,
 }
 
 /// Fields of an install message.
@@ -116,9 +119,7 @@ impl Shipment {
     /// Sends the part that is due.
     fn send<S: Store>(&mut self, shard: ShardId, to: &MemberKey, tag: (u64, Ballot), env: &mut Env<S>) {
         let records: Vec<(Bytes, Record)> = match &self.only {
-            Some(keys) => {
-                keys.iter().filter_map(|key| Some((key.clone(), env.store.get(shard, key)?))).collect()
-            }
+            Some(keys) => keys.iter().filter_map(|key| Some((key.clone(), env.store.get(shard, key)?))).collect(),
             None => env.store.scan(shard, self.after.as_deref(), usize::MAX, env.settings.chunk_bytes_max),
         };
         let end = records.last().map(|(key, _)| key.clone());
@@ -249,7 +250,8 @@ impl Replica {
         let Some(leader) = &mut self.leader else { return };
         let now = env.now.mono;
         let (acks, fetching) = (BTreeMap::new(), BTreeMap::new());
-        let sealing = Sealing { next, acks, dirty, sent_at: now, since: now, fetching, fetched: false };
+        let merged = BTreeSet::new();
+        let sealing = Sealing { next, acks, dirty, sent_at: now, since: now, fetching, merged };
         let before = std::mem::replace(&mut leader.phase, Phase::Sealing(Box::new(sealing)));
         leader.shipments.clear();
         if let Phase::Leading(lead) = before {
@@ -288,17 +290,21 @@ impl Replica {
         let majority = leader.config.majority();
         let Phase::Sealing(sealing) = &mut leader.phase else { return };
         let Some(own) = sealing.acks.get(&env.me).copied() else { return };
-        let equal = sealing.acks.values().filter(|digest| **digest == own).count();
-        if equal >= majority || sealing.fetched {
+        let differs = |member: &MemberKey, digest: &u128| *digest != own && !sealing.merged.contains(member);
+        let differing: Vec<MemberKey> =
+            sealing.acks.iter().filter(|(member, digest)| differs(member, digest)).map(|(member, _)| *member).collect();
+        // Whoever of them answers will do, as long as the own copy is the union of a majority's.
+        if sealing.acks.len() - differing.len() >= majority {
             return self.start_installing(env);
         }
         let patient = sealing.acks.len() < everybody && now.since(sealing.since) < SEAL_WAIT;
-        if sealing.acks.len() < majority || patient || !sealing.fetching.is_empty() {
+        if sealing.acks.len() < majority || patient {
             return;
         }
-        let differing: Vec<MemberKey> =
-            sealing.acks.iter().filter(|(_, digest)| **digest != own).map(|(member, _)| *member).collect();
         for member in differing {
+            if sealing.fetching.contains_key(&member) {
+                continue;
+            }
             sealing.fetching.insert(member, (Bytes::new(), 0));
             let request = ShardKind::TransferRequest { after: Bytes::new(), round: 0 };
             env.send(&member, message(shard, tag.0, tag.1, request));
@@ -327,9 +333,7 @@ impl Replica {
         // Merged into the own sealed copy: nothing is acknowledged by that, and the newest version wins.
         let newer: Vec<Change> = records
             .into_iter()
-            .filter(|(key, record)| {
-                env.store.get(shard, key).is_none_or(|mine| mine.version < record.version)
-            })
+            .filter(|(key, record)| env.store.get(shard, key).is_none_or(|mine| mine.version < record.version))
             .map(|(key, record)| Change::Put { shard, key, record })
             .collect();
         if let Some(dirty) = &mut sealing.dirty {
@@ -344,7 +348,7 @@ impl Replica {
             env.send(&from, message(shard, tag.0, tag.1, request));
         } else {
             sealing.fetching.remove(&from);
-            sealing.fetched = sealing.fetching.is_empty();
+            sealing.merged.insert(from);
         }
         if !newer.is_empty() {
             env.write(newer);
@@ -387,8 +391,7 @@ impl Replica {
     /// Flips to a configuration whose records are in `changes` or already here.
     fn enter<S: Store>(&mut self, next: Config, mut changes: Vec<Change>, env: &mut Env<S>) {
         let previous = std::mem::take(&mut self.meta.config.members);
-        self.meta =
-            ReplicaMeta { config: next.clone(), previous, installed: true, promised: Ballot::ZERO, seal: None };
+        self.meta = ReplicaMeta { config: next.clone(), previous, installed: true, promised: Ballot::ZERO, seal: None };
         self.seen = Ballot::ZERO;
         self.incoming = None;
         self.outdated_since = None;
@@ -415,23 +418,26 @@ impl Replica {
         let ack = |last: bool, mismatch: bool| {
             message(shard, epoch, ballot, ShardKind::InstallAck { part, last, pre_copy, mismatch })
         };
-        if next.index_of(&env.me).is_none() {
+        // Who is about to leave would be missing in the next configuration: nothing is sealed without its word.
+        if next.index_of(&env.me).is_none() || (pre_copy && env.is_leaving()) {
             return;
         }
         let here = self.meta.config.epoch;
         if here > next.epoch || (here == next.epoch && self.meta.installed) {
             return env.send_durable(&from, ack(true, false));
         }
-        let known = self.incoming.as_ref().is_some_and(|incoming| {
-            incoming.from == from && incoming.epoch == epoch && incoming.ballot == ballot
-        });
+        let known = self
+            .incoming
+            .as_ref()
+            .is_some_and(|incoming| incoming.from == from && incoming.epoch == epoch && incoming.ballot == ballot);
         if !known {
             let (pre_copied, final_records) = (BTreeMap::new(), BTreeMap::new());
-            let (complete, pre_part, part) = (false, 0, 0);
+            let (complete, pre_part, part, at) = (false, 0, 0, env.now.mono);
             self.incoming =
-                Some(Incoming { from, epoch, ballot, pre_copied, complete, final_records, pre_part, part });
+                Some(Incoming { from, epoch, ballot, pre_copied, complete, final_records, pre_part, part, at });
         }
         let Some(incoming) = &mut self.incoming else { return };
+        incoming.at = env.now.mono;
         env.shared.counters.keys_received += records.len() as u64;
         if pre_copy {
             if full && part == 0 {
@@ -545,6 +551,13 @@ impl Replica {
         } else if shipment.advance(part) {
             shipment.send(shard, &from, (epoch, ballot), env);
         }
+    }
+
+    /// Whether this node took a copy for a configuration that may still come.
+    pub fn is_expected(&self, now: Nanos, shared: &Shared) -> bool {
+        let Some(incoming) = &self.incoming else { return false };
+        let settled = shared.map.get(&self.shard).is_some_and(|entry| entry.config.epoch > incoming.epoch);
+        !settled && now.since(incoming.at) < CLOSING_MAX
     }
 
     /// Whether the next configuration is decided but does not live yet.

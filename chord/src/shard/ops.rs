@@ -5,19 +5,31 @@ use crate::{
     shard::record::{RECENT_OPS_MAX, RecentOp, Record, Version},
 };
 use bytes::Bytes;
-use std::cmp::Ordering;
 
 /// An operation on one key, as the shard's leader runs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum KeyOp {
     Get,
-    Put { value: Bytes, ttl_ms: Option<u64>, op: Retryable },
-    Delete { op: Retryable },
-    CompareAndSet { expected: Option<Version>, value: Option<Bytes>, ttl_ms: Option<u64>, op: Retryable },
+    Put {
+        value: Bytes,
+        ttl_ms: Option<u64>,
+        op: Retryable,
+    },
+    Delete {
+        op: Retryable,
+    },
+    CompareAndSet {
+        expected: Option<Version>,
+        value: Option<Bytes>,
+        ttl_ms: Option<u64>,
+        op: Retryable,
+    },
     /// Turn the record into a tombstone if its time has come.
     Expire,
     /// Settle the key among the replicas; raise its version when `bump`.
-    Mend { bump: bool },
+    Mend {
+        bump: bool,
+    },
 }
 
 /// What to do about it.
@@ -46,21 +58,29 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// The record under `version`, after `before`.
-    pub fn into_record(self, version: Version, before: Option<&Record>) -> Record {
+    /// The record under `version`, after `before`. Operations up to `settled` are too old for any retry.
+    pub fn into_record(self, version: Version, before: Option<&Record>, settled: Version) -> Record {
         let mut recent = before.map(|record| record.recent.clone()).unwrap_or_default();
-        let mut recent_overflowed = before.is_some_and(|record| record.recent_overflowed);
+        let mut forgotten = before.and_then(|record| record.forgotten).filter(|at| *at > settled);
         if let Some(mut by) = self.by {
+            recent.retain(|op| op.made.is_none_or(|made| made > settled));
             by.made = Some(version);
-            recent.retain(|older| older.id.client != by.id.client);
             recent.push(by);
             if recent.len() > RECENT_OPS_MAX {
-                recent.remove(0);
-                recent_overflowed = true;
+                let surpassed = |op: &RecentOp| recent.iter().any(|other| other.id.surpasses(&op.id));
+                match recent.iter().position(surpassed) {
+                    Some(oldest) => {
+                        recent.remove(oldest);
+                    }
+                    None => {
+                        recent.remove(0);
+                        forgotten = Some(version);
+                    }
+                }
             }
         }
         let revision = self.keep.unwrap_or(version);
-        Record { version, revision, value: self.value, expires_at_ms: self.expires_at_ms, recent, recent_overflowed }
+        Record { version, revision, value: self.value, expires_at_ms: self.expires_at_ms, recent, forgotten }
     }
 }
 
@@ -91,9 +111,9 @@ impl KeyOp {
     }
 }
 
-/// Refuses what no ring would take.
-pub(crate) fn validate(key: &[u8], op: &KeyOp, settings: &Settings) -> Result<(), Outcome> {
-    let invalid = |text: String| Err(Outcome::Invalid(text));
+/// What no ring would take is answered at once.
+pub(crate) fn refuse(key: &[u8], op: &KeyOp, settings: &Settings) -> Option<Outcome> {
+    let invalid = |text: String| Some(Outcome::Invalid(text));
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
         return invalid(format!("key must have 1 to {KEY_BYTES_MAX} bytes, not {}", key.len()));
     }
@@ -106,27 +126,25 @@ pub(crate) fn validate(key: &[u8], op: &KeyOp, settings: &Settings) -> Result<()
         return invalid("ttl must be at least 1 ms; leave it out for a value that stays".into());
     }
     if op.retryable().is_some_and(|op| op.age > settings.retry_age_max) {
-        return Err(Outcome::Unknown("the retry is too old to be told from a new operation; read the key to see"));
+        return Some(Outcome::Unknown("the retry is too old to be told from a new operation; read the key to see"));
     }
-    Ok(())
+    None
 }
 
 /// Decides an operation on a key whose committed record is `record`, at wall-clock time `wall_ms`.
 pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Verdict {
     if let (Some(retryable), Some(record)) = (op.retryable(), record) {
-        let unknown = |why| Verdict::Known(Outcome::Unknown(why));
-        // One entry per client, its newest: an older operation has ended for that client, a newer one is not done yet.
-        let newest = record.recent.iter().find(|recent| recent.id.client == retryable.id.client);
-        match newest.map(|done| (retryable.id.number.cmp(&done.id.number), done)) {
-            Some((Ordering::Equal, done)) => return Verdict::Known(repeated(op, done)),
-            Some((Ordering::Less, _)) => {
-                return unknown("its client has gone on to a later operation on the key; read the key to see");
-            }
-            Some((Ordering::Greater, _)) => {}
-            None if retryable.retry && record.recent_overflowed => {
-                return unknown("too many clients wrote the key since the first attempt; read the key to see");
-            }
-            None => {}
+        if let Some(done) = record.recent.iter().find(|recent| recent.id == retryable.id) {
+            return Verdict::Known(repeated(op, done));
+        }
+        let mine = || record.recent.iter().filter(|recent| recent.id.client == retryable.id.client);
+        let surpassed = mine().any(|recent| recent.id.surpasses(&retryable.id));
+        let dropped = surpassed && record.recent.len() >= RECENT_OPS_MAX;
+        let forgotten = retryable.retry && record.forgotten.is_some() && mine().next().is_none();
+        if dropped || forgotten {
+            return Verdict::Known(Outcome::Unknown(
+                "too many operations on the key since the first attempt; read the key to see",
+            ));
         }
     }
     let expired = record.is_some_and(|record| {
@@ -141,6 +159,20 @@ pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Ver
         let expires_at_ms = ttl_ms.map(|ttl_ms| wall_ms.saturating_add(ttl_ms));
         Verdict::Write(Draft { value: value.clone(), expires_at_ms, by, keep: None }, outcome)
     };
+    // A retry that changes nothing is written down all the same: its first attempt may be on the way still, and
+    // must not take effect after the client was told that there was none.
+    let unchanged = |op: &Retryable, outcome| {
+        if !op.retry || expired {
+            return answer(outcome);
+        }
+        let draft = Draft {
+            value: live.and_then(|record| record.value.clone()),
+            expires_at_ms: live.and_then(|record| record.expires_at_ms),
+            by: Some(RecentOp { id: op.id, made: None, found }),
+            keep: record.map(|record| record.revision),
+        };
+        Verdict::Write(draft, outcome)
+    };
     match op {
         KeyOp::Get => answer(Outcome::Value(live.and_then(|record| {
             let remaining = record.expires_at_ms.map(|expires_at_ms| expires_at_ms.saturating_sub(wall_ms));
@@ -149,13 +181,13 @@ pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Ver
         KeyOp::Put { value, ttl_ms, op } => {
             write(&Some(value.clone()), ttl_ms, op, Outcome::Written(Version::default()))
         }
-        KeyOp::Delete { .. } if live.is_none() => answer(Outcome::Deleted(false)),
+        KeyOp::Delete { op } if live.is_none() => unchanged(op, Outcome::Deleted(false)),
         KeyOp::Delete { op } => write(&None, &None, op, Outcome::Deleted(true)),
-        KeyOp::CompareAndSet { expected, .. } if *expected != found => {
-            answer(Outcome::Compared { applied: false, revision: found })
+        KeyOp::CompareAndSet { expected, op, .. } if *expected != found => {
+            unchanged(op, Outcome::Compared { applied: false, revision: found })
         }
-        KeyOp::CompareAndSet { value: None, expected: None, .. } => {
-            answer(Outcome::Compared { applied: true, revision: None })
+        KeyOp::CompareAndSet { value: None, expected: None, op, .. } => {
+            unchanged(op, Outcome::Compared { applied: true, revision: None })
         }
         KeyOp::CompareAndSet { value, ttl_ms, op, .. } => {
             let revision = value.is_some().then(Version::default);
@@ -179,7 +211,9 @@ pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Ver
 pub(crate) fn with_version(outcome: Outcome, version: Version) -> Outcome {
     match outcome {
         Outcome::Written(_) => Outcome::Written(version),
-        Outcome::Compared { applied, revision: Some(_) } => Outcome::Compared { applied, revision: Some(version) },
+        Outcome::Compared { applied: true, revision: Some(_) } => {
+            Outcome::Compared { applied: true, revision: Some(version) }
+        }
         other => other,
     }
 }
@@ -187,6 +221,9 @@ pub(crate) fn with_version(outcome: Outcome, version: Version) -> Outcome {
 fn repeated(op: &KeyOp, done: &RecentOp) -> Outcome {
     match op {
         KeyOp::Delete { .. } => Outcome::Deleted(done.found.is_some()),
+        KeyOp::CompareAndSet { expected, .. } if *expected != done.found => {
+            Outcome::Compared { applied: false, revision: done.found }
+        }
         KeyOp::CompareAndSet { value, .. } => {
             Outcome::Compared { applied: true, revision: value.as_ref().and(done.made) }
         }
@@ -204,61 +241,82 @@ mod tests {
     fn op(number: u64, retry: bool) -> Retryable {
         Retryable { id: OpId { client: 7, number }, retry, age: Nanos(0) }
     }
-    fn put_by(client: u128, number: u64, retry: bool) -> KeyOp {
-        let op = Retryable { id: OpId { client, number }, ..op(0, retry) };
-        KeyOp::Put { value: Bytes::from_static(b"v"), ttl_ms: None, op }
-    }
     fn version(seq: u64) -> Version {
         Version { epoch: 1, ballot: Ballot(16), seq }
     }
     fn put(number: u64, retry: bool) -> KeyOp {
-        put_by(7, number, retry)
+        KeyOp::Put { value: Bytes::from_static(b"v"), ttl_ms: None, op: op(number, retry) }
     }
     fn run(op: &KeyOp, before: Option<&Record>, seq: u64) -> Record {
         match evaluate(op, before, 1000) {
-            Verdict::Write(draft, _) => draft.into_record(version(seq), before),
+            Verdict::Write(draft, _) => draft.into_record(version(seq), before, Version::default()),
             other => panic!("expected a write, got {other:?}"),
         }
     }
 
     #[test]
-    fn retry_of_a_put_is_answered_with_the_version_it_made_even_after_the_put_of_another() {
+    fn retry_of_a_put_is_answered_with_the_version_it_made_even_after_another_put() {
         let first = run(&put(1, false), None, 1);
-        let second = run(&put_by(8, 1, false), Some(&first), 2);
+        let second = run(&put(2, false), Some(&first), 2);
         assert_eq!(evaluate(&put(1, true), Some(&second), 1000), Verdict::Known(Outcome::Written(version(1))));
     }
 
-    /// A client may write a key any number of times: a retry whose first attempt never arrived is always told apart.
-    #[test]
-    fn retry_that_had_no_effect_yet_is_applied_however_often_its_client_wrote_the_key() {
-        let mut record = run(&put(1, false), None, 1);
-        for number in 2..=50 {
-            record = run(&put(number, true), Some(&record), number);
-        }
-        assert_eq!(record.recent.len(), 1, "what a client has gone on from need not be remembered");
-        for client in 100..99 + RECENT_OPS_MAX as u128 {
-            record = run(&put_by(client, 1, false), Some(&record), 50 + client as u64);
-        }
-        assert!(!record.recent_overflowed);
-        run(&put(51, true), Some(&record), 1000);
+    fn by(client: u128, number: u64, retry: bool) -> KeyOp {
+        let op = Retryable { id: OpId { client, number }, retry, age: Nanos(0) };
+        KeyOp::Put { value: Bytes::from_static(b"v"), ttl_ms: None, op }
     }
-
-    #[test]
-    fn late_copy_of_an_operation_that_its_client_has_gone_on_from_is_not_applied() {
-        let record = run(&put(2, false), Some(&run(&put(1, false), None, 1)), 2);
-        for retry in [false, true] {
-            assert!(matches!(evaluate(&put(1, retry), Some(&record), 1000), Verdict::Known(Outcome::Unknown(_))));
-        }
+    fn is_unknown(op: &KeyOp, record: &Record) -> bool {
+        matches!(evaluate(op, Some(record), 1000), Verdict::Known(Outcome::Unknown(_)))
     }
 
     #[test]
     fn retry_that_fell_out_of_the_window_is_never_applied_again() {
         let mut record = run(&put(1, false), None, 1);
-        for client in 100..100 + RECENT_OPS_MAX as u128 {
-            record = run(&put_by(client, 1, false), Some(&record), client as u64);
+        for number in 2..=(RECENT_OPS_MAX as u64 + 1) {
+            record = run(&put(number, false), Some(&record), number);
         }
-        assert!(matches!(evaluate(&put(1, true), Some(&record), 1000), Verdict::Known(Outcome::Unknown(_))));
-        assert!(matches!(evaluate(&put(1, false), Some(&record), 1000), Verdict::Write(..)));
+        assert!(is_unknown(&put(1, true), &record));
+        // Nor is a first attempt that comes after its own retry.
+        assert!(is_unknown(&put(1, false), &record));
+        assert!(matches!(evaluate(&put(99, false), Some(&record), 1000), Verdict::Write(..)));
+    }
+
+    #[test]
+    fn retry_of_an_operation_that_had_no_effect_is_applied_however_long_the_keys_history() {
+        let mut record = run(&put(1, false), None, 1);
+        for number in 2..=100 {
+            record = run(&put(number, false), Some(&record), number);
+        }
+        // Operation 101 was lost with the leader that took it.
+        assert!(matches!(evaluate(&put(101, true), Some(&record), 1000), Verdict::Write(..)));
+        for client in 0..RECENT_OPS_MAX as u128 - 1 {
+            record = run(&by(client + 100, 1, false), Some(&record), 200 + client as u64);
+        }
+        assert!(
+            matches!(evaluate(&put(101, true), Some(&record), 1000), Verdict::Write(..)),
+            "its client is remembered"
+        );
+        assert!(matches!(evaluate(&by(500, 1, true), Some(&record), 1000), Verdict::Write(..)), "nobody was forgotten");
+    }
+
+    #[test]
+    fn forgotten_clients_are_unknown_only_as_long_as_they_may_retry() {
+        let mut record = run(&by(1, 1, false), None, 1);
+        for client in 2..=(RECENT_OPS_MAX as u128 + 1) {
+            record = run(&by(client, 1, false), Some(&record), client as u64);
+        }
+        assert!(is_unknown(&by(1, 1, true), &record));
+        assert!(is_unknown(&by(77, 1, true), &record), "it might have been");
+        assert!(
+            matches!(evaluate(&by(77, 1, false), Some(&record), 1000), Verdict::Write(..)),
+            "a first attempt was not"
+        );
+        let Verdict::Write(draft, _) = evaluate(&by(78, 1, false), Some(&record), 1000) else {
+            panic!("a first attempt")
+        };
+        let later = draft.into_record(version(300), Some(&record), version(299));
+        assert_eq!((later.recent.len(), later.forgotten), (1, None), "what is older than any retry is dropped");
+        assert!(matches!(evaluate(&by(77, 1, true), Some(&later), 1000), Verdict::Write(..)));
     }
 
     #[test]
@@ -268,6 +326,23 @@ mod tests {
         assert!(matches!(evaluate(&KeyOp::Get, Some(&record), 1499), Verdict::Answer(Outcome::Value(Some(_)))));
         assert!(matches!(evaluate(&KeyOp::Get, Some(&record), 1500), Verdict::ExpireFirst(_)));
         assert!(matches!(evaluate(&KeyOp::Delete { op: op(2, false) }, Some(&record), 1500), Verdict::ExpireFirst(_)));
+    }
+
+    #[test]
+    fn late_first_attempt_of_a_retry_that_changed_nothing_changes_nothing() {
+        let delete = |retry| KeyOp::Delete { op: op(1, retry) };
+        let gone = run(&delete(true), None, 1);
+        let value = run(&put(2, false), Some(&gone), 2);
+        assert_eq!(evaluate(&delete(false), Some(&value), 0), Verdict::Known(Outcome::Deleted(false)));
+        let cas = |retry| {
+            let value = Some(Bytes::from_static(b"w"));
+            KeyOp::CompareAndSet { expected: None, value, ttl_ms: None, op: op(3, retry) }
+        };
+        let refused = run(&cas(true), Some(&value), 3);
+        assert_eq!((refused.revision, &refused.value), (value.revision, &value.value), "clients see no change");
+        let gone = run(&KeyOp::Delete { op: op(4, false) }, Some(&refused), 4);
+        let told = Outcome::Compared { applied: false, revision: Some(value.revision) };
+        assert_eq!(evaluate(&cas(false), Some(&gone), 0), Verdict::Known(told));
     }
 
     #[test]

@@ -13,8 +13,7 @@ pub struct Version {
     pub seq: u64,
 }
 
-/// Names one operation of one client, so that it can be sent again safely. Of a client's operations on one key only
-/// one is on its way at a time: a higher number tells that all below it have ended.
+/// Names one operation of one client, so that it can be sent again safely.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OpId {
     /// Random, one per client.
@@ -23,15 +22,23 @@ pub struct OpId {
     pub number: u64,
 }
 
-/// Clients whose last operation is remembered per key: a retry of one of these is answered, not repeated.
-pub const RECENT_OPS_MAX: usize = 16;
+impl OpId {
+    /// Whether this is a later operation of the same client.
+    pub fn surpasses(&self, other: &OpId) -> bool {
+        self.client == other.client && self.number > other.number
+    }
+}
 
-/// An operation that made (or would have made) a version of a key.
+/// Operations remembered per key: a retry of one of them is answered, not repeated. When they are more, the oldest
+/// goes that is not its client's newest, so that an operation newer than its client's newest is known to be new.
+pub const RECENT_OPS_MAX: usize = 8;
+
+/// An operation that made a version of a key, or a retry that found nothing to change.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct RecentOp {
     /// Which.
     pub id: OpId,
-    /// Revision of the key it made; `None` for a compare-and-set that was not applied.
+    /// Version of the record it made.
     pub made: Option<Version>,
     /// Revision of the key it found; `None` when the key was absent.
     pub found: Option<Version>,
@@ -48,10 +55,11 @@ pub struct Record {
     pub value: Option<Bytes>,
     /// End of life, milliseconds since the Unix epoch.
     pub expires_at_ms: Option<u64>,
-    /// The last operation on the key of each client, oldest first, at most [`RECENT_OPS_MAX`].
+    /// The last operations on the key, oldest first, at most [`RECENT_OPS_MAX`].
     pub recent: Vec<RecentOp>,
-    /// Whether a client has dropped out of `recent`.
-    pub recent_overflowed: bool,
+    /// Write at which `recent` last had no room for the newest operation of a client. While that is not long ago,
+    /// a retry by a client that is not in `recent` cannot be told from an operation that was applied.
+    pub forgotten: Option<Version>,
 }
 
 impl Record {

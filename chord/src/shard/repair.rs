@@ -117,8 +117,14 @@ impl Replica {
         }
         if let Some(sums) = sums {
             let own = env.store.digest(shard);
-            let differing: Vec<u32> =
-                own.sums.iter().zip(sums.iter()).enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i as u32).collect();
+            let differing: Vec<u32> = own
+                .sums
+                .iter()
+                .zip(sums.iter())
+                .enumerate()
+                .filter(|(_, (a, b))| a != b)
+                .map(|(i, _)| i as u32)
+                .collect();
             if differing.is_empty() {
                 if let Some(resolving) = &mut lead.compare.resolving {
                     resolving.heard.insert(from);
@@ -196,7 +202,10 @@ impl Replica {
         let (epoch, ballot) = (leader.config.epoch, leader.ballot);
         let Phase::Leading(lead) = &mut leader.phase else { return };
         let quiet = lead.clean && lead.flights.is_empty() && lead.movement.is_none();
-        if !quiet || lead.compare.equal.len() + 1 < leader.config.members.len() || env.store.digest(shard).tombstones == 0 {
+        if !quiet
+            || lead.compare.equal.len() + 1 < leader.config.members.len()
+            || env.store.digest(shard).tombstones == 0
+        {
             return;
         }
         let mut old = Vec::new();
@@ -242,7 +251,7 @@ impl Replica {
                 lead.compare.sent_at = now;
                 // A new leader needs a majority's word; a routine comparison does without the silent.
                 if lead.compare.resolving.is_none() {
-                    lead.compare.waiting.retain(|member| env.health.is_up(member));
+                    lead.compare.waiting.retain(|member| env.is_up(member));
                 }
                 for member in &lead.compare.waiting {
                     let request = ShardKind::DigestRequest { buckets: Vec::new() };

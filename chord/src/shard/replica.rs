@@ -3,6 +3,7 @@
 //! Everything here is one replica's word to a leader. Each answer that reveals what was written
 //! waits until it is durable; `Env::send_durable` sees to that.
 use crate::{
+    io::Token,
     member::MemberKey,
     msg::{MapEntry, ShardKind, ShardMsg},
     shard::{
@@ -14,7 +15,6 @@ use crate::{
         ops::KeyOp,
         record::{Record, Version},
     },
-    io::Token,
     store::{Change, Store},
     time::Nanos,
 };
@@ -88,8 +88,7 @@ impl Replica {
     /// A replica of nothing, that may be sent a snapshot.
     pub fn empty(shard: ShardId) -> Replica {
         let config = Config { epoch: 0, members: Vec::new() };
-        let meta =
-            ReplicaMeta { config, previous: Vec::new(), installed: false, promised: Ballot::ZERO, seal: None };
+        let meta = ReplicaMeta { config, previous: Vec::new(), installed: false, promised: Ballot::ZERO, seal: None };
         Replica::new(shard, meta)
     }
 
@@ -215,15 +214,13 @@ impl Replica {
                     .is_none_or(|(key, _)| env.store.scan(self.shard, Some(key), 1, usize::MAX).is_empty());
                 Some(ShardKind::TransferChunk { records, round, last })
             }
-            ShardKind::DigestRequest { buckets } if ballot == self.meta.promised => {
-                Some(if buckets.is_empty() {
-                    let sums = Some(Box::new(env.store.digest(self.shard).sums));
-                    ShardKind::Digest { sums, keys: Vec::new(), buckets }
-                } else {
-                    let keys = versions_in(env.store, self.shard, &buckets);
-                    ShardKind::Digest { sums: None, keys, buckets }
-                })
-            }
+            ShardKind::DigestRequest { buckets } if ballot == self.meta.promised => Some(if buckets.is_empty() {
+                let sums = Some(Box::new(env.store.digest(self.shard).sums));
+                ShardKind::Digest { sums, keys: Vec::new(), buckets }
+            } else {
+                let keys = versions_in(env.store, self.shard, &buckets);
+                ShardKind::Digest { sums: None, keys, buckets }
+            }),
             ShardKind::Stable { keys } if ballot == self.meta.promised && !sealed_against => {
                 self.drop_tombstones(keys, env);
                 None

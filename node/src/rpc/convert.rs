@@ -256,7 +256,7 @@ fn from_record(key: &Bytes, record: &Record) -> v1::Record {
                 found: recent.found.as_ref().map(from_version),
             })
             .collect(),
-        recent_overflowed: record.recent_overflowed,
+        forgotten: record.forgotten.as_ref().map(from_version),
     }
 }
 fn record(wire: v1::Record) -> Result<(Bytes, Record)> {
@@ -271,7 +271,7 @@ fn record(wire: v1::Record) -> Result<(Bytes, Record)> {
         value: wire.value,
         expires_at_ms: (wire.expires_at_ms != 0).then_some(wire.expires_at_ms),
         recent: recent.collect::<Result<_>>()?,
-        recent_overflowed: wire.recent_overflowed,
+        forgotten: wire.forgotten.map(version),
     };
     Ok((wire.key, record))
 }
@@ -474,7 +474,7 @@ mod tests {
             value: Some(Bytes::from_static(b"v")),
             expires_at_ms: Some(12),
             recent: vec![RecentOp { id: OpId { client: 5, number: 6 }, made: Some(version(4)), found: None }],
-            recent_overflowed: true,
+            forgotten: Some(version(3)),
         };
         let key = Bytes::from_static(b"k");
         let kinds = vec![

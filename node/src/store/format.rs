@@ -161,14 +161,15 @@ fn put_member(out: &mut BytesMut, member: &Member) {
 /// Flags of a record.
 const LIVE: u8 = 1;
 const EXPIRES: u8 = 2;
-const OVERFLOWED: u8 = 4;
+const FORGOTTEN: u8 = 4;
 const REVISED: u8 = 8;
 /// Flags of a recent operation.
 const MADE: u8 = 1;
 const MADE_THIS: u8 = 2;
 const FOUND: u8 = 4;
 
-/// A record: flags, version, revision (unless it is the version), end of life, recent operations, value.
+/// A record: flags, version, revision (unless it is the version), end of life, where operations were forgotten,
+/// recent operations, value.
 pub fn encode_record(record: &Record) -> Vec<u8> {
     let mut out = BytesMut::with_capacity(96 + record.value_bytes());
     let revised = record.revision != record.version;
@@ -176,7 +177,7 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
     out.put_u8(
         flag(record.is_live(), LIVE)
             | flag(record.expires_at_ms.is_some(), EXPIRES)
-            | flag(record.recent_overflowed, OVERFLOWED)
+            | flag(record.forgotten.is_some(), FORGOTTEN)
             | flag(revised, REVISED),
     );
     put_version(&mut out, &record.version);
@@ -185,6 +186,9 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
     }
     if let Some(at) = record.expires_at_ms {
         out.put_u64_le(at);
+    }
+    if let Some(forgotten) = &record.forgotten {
+        put_version(&mut out, forgotten);
     }
     out.put_u8(record.recent.len() as u8);
     for recent in &record.recent {
@@ -215,6 +219,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, Damaged> {
     let version = reader.version()?;
     let revision = if flags & REVISED != 0 { reader.version()? } else { version };
     let expires_at_ms = if flags & EXPIRES != 0 { Some(reader.u64()?) } else { None };
+    let forgotten = if flags & FORGOTTEN != 0 { Some(reader.version()?) } else { None };
     let mut recent = Vec::new();
     for _ in 0..reader.u8()? {
         let bits = reader.u8()?;
@@ -228,7 +233,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, Damaged> {
         recent.push(RecentOp { id, made, found });
     }
     let value = (flags & LIVE != 0).then(|| Bytes::copy_from_slice(reader.rest));
-    Ok(Record { version, revision, value, expires_at_ms, recent, recent_overflowed: flags & OVERFLOWED != 0 })
+    Ok(Record { version, revision, value, expires_at_ms, recent, forgotten })
 }
 
 /// Replica metadata: configuration, previous members, installed, promised, seal.
@@ -321,9 +326,9 @@ mod tests {
         fn record()(version in version(), revision in proptest::option::of(version()),
             value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
             expires_at_ms in proptest::option::of(any::<u64>()), recent in proptest::collection::vec(recent(), 0..8),
-            recent_overflowed in any::<bool>()) -> Record {
+            forgotten in proptest::option::of(version())) -> Record {
             let value = value.map(Bytes::from);
-            Record { version, revision: revision.unwrap_or(version), value, expires_at_ms, recent, recent_overflowed }
+            Record { version, revision: revision.unwrap_or(version), value, expires_at_ms, recent, forgotten }
         }
     }
 

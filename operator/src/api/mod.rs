@@ -12,5 +12,7 @@ pub const GROUP: &str = "chordring.dev";
 pub const RING_ID: &str = "chordring.dev/ring-id";
 /// On a PVC: the data directory on it (32 hexadecimal digits).
 pub const DISK: &str = "chordring.dev/disk";
+/// On a PVC: of a member that has left; kept for people, of no use to the ring.
+pub const RETIRED: &str = "chordring.dev/retired";
 /// On a ChordRing: take back a leave that is under way.
 pub const ABORT_LEAVE: &str = "chordring.dev/abort-leave";

@@ -117,8 +117,38 @@ pub enum Reason {
     ScaleUpDeferred,
     LeaveStalled,
     MemberLost,
+    MemberStarting,
+    PotentialDataLoss,
     OperatorCannotReachMembers,
     InvalidSpec,
+    CertificatesMissing,
+    Bootstrapping,
     Paused,
     AsExpected,
+}
+
+impl Reason {
+    /// Whether somebody should look.
+    pub fn is_alarming(self) -> bool {
+        match self {
+            Reason::LeaveStalled
+            | Reason::MemberLost
+            | Reason::PotentialDataLoss
+            | Reason::OperatorCannotReachMembers
+            | Reason::InvalidSpec
+            | Reason::CertificatesMissing => true,
+            Reason::WaitingForHealthyRing
+            | Reason::Bootstrapping
+            | Reason::MemberStarting
+            | Reason::MemberJoining
+            | Reason::MemberLeaving
+            | Reason::VerifyingHandoff
+            | Reason::ScalingStatefulSet
+            | Reason::WaitingForPodDeletion
+            | Reason::PruningStorage
+            | Reason::ScaleUpDeferred
+            | Reason::Paused
+            | Reason::AsExpected => false,
+        }
+    }
 }

@@ -25,7 +25,10 @@ pub fn problems(spec: &ChordRingSpec) -> Vec<String> {
     );
     check(
         (ring.replication_factor..=32).contains(&ring.successor_list_length),
-        format!("spec.ring.successorListLength must be at least the replication factor and at most 32, not {}", ring.successor_list_length),
+        format!(
+            "spec.ring.successorListLength must be at least the replication factor and at most 32, not {}",
+            ring.successor_list_length
+        ),
     );
     check(
         spec.tls.mode != TlsMode::Secret || spec.tls.secret_name.is_some(),

@@ -4,7 +4,7 @@
 //! the ring's members at a time, evidence before anything that cannot be undone.
 use crate::{
     api::status::Reason,
-    world::{State, World},
+    world::{Claim, State, World},
 };
 
 /// What to do next. At most one thing that changes the ring.
@@ -18,6 +18,8 @@ pub enum Step {
     ShrinkStatefulSet { to: i32 },
     /// Delete the claim of a member that has left.
     PruneClaim { ordinal: i32, uid: String },
+    /// Note on a claim that its member has left, where volumes are kept.
+    RetireClaim { ordinal: i32, uid: String },
     /// Note on a claim whose data it holds.
     MarkClaim { ordinal: i32, ring_id: String, disk: String },
     /// Choose the ring's identity, before anything is founded with it.
@@ -40,6 +42,44 @@ pub enum Step {
     Idle,
 }
 
+impl Step {
+    /// Whether only the operator's own notes change, of no interest to people.
+    pub fn is_bookkeeping(&self) -> bool {
+        matches!(self, Step::ChooseRingId | Step::AdoptRingId { .. } | Step::MarkClaim { .. })
+    }
+
+    /// In words for people.
+    pub fn tell(&self) -> (Reason, String) {
+        match self {
+            Step::CreateStatefulSet { replicas } => (Reason::ScalingStatefulSet, format!("{replicas} pods are made")),
+            Step::GrowStatefulSet { to } => (Reason::ScalingStatefulSet, format!("the pods grow to {to}")),
+            Step::ShrinkStatefulSet { to } => {
+                (Reason::ScalingStatefulSet, format!("pod {to} goes: no member needs it"))
+            }
+            Step::PruneClaim { ordinal, .. } => {
+                (Reason::PruningStorage, format!("the volume of member {ordinal}, which left, is deleted"))
+            }
+            Step::RetireClaim { ordinal, .. } => {
+                (Reason::PruningStorage, format!("the volume of member {ordinal}, which left, is kept"))
+            }
+            Step::MarkClaim { ordinal, .. } => {
+                (Reason::MemberJoining, format!("the volume of member {ordinal} holds data now"))
+            }
+            Step::ChooseRingId => (Reason::Bootstrapping, "the ring gets its identity".into()),
+            Step::AdoptRingId { ring_id } => (Reason::WaitingForHealthyRing, format!("members are of ring {ring_id}")),
+            Step::Bootstrap { .. } => (Reason::Bootstrapping, "member 0 founds the ring".into()),
+            Step::Join { ordinal, .. } => (Reason::MemberJoining, format!("member {ordinal} joins")),
+            Step::Leave { ordinal } => (Reason::MemberLeaving, format!("member {ordinal} is asked to leave")),
+            Step::AbortLeave { ordinal } => (Reason::MemberLeaving, format!("member {ordinal} is asked to stay")),
+            Step::Evict { id, .. } => {
+                (Reason::MemberLost, format!("the volume of the member at {id} is gone; a new member takes its place"))
+            }
+            Step::Wait { reason, message } => (*reason, message.clone()),
+            Step::Idle => (Reason::AsExpected, "the ring is as the spec says".into()),
+        }
+    }
+}
+
 fn wait(reason: Reason, message: impl Into<String>) -> Step {
     Step::Wait { reason, message: message.into() }
 }
@@ -51,7 +91,8 @@ pub fn plan(world: &World) -> Step {
     }
     let Some(replicas) = world.replicas else {
         // Retained volumes come back as members, whatever the spec says now; then they leave in good order.
-        let kept = world.claims.iter().filter(|(_, claim)| claim.ring_id.is_some()).map(|(ordinal, _)| ordinal + 1).max();
+        let kept = world.claims.iter().filter(|(_, claim)| claim.ring_id.is_some() && !claim.retired);
+        let kept = kept.map(|(ordinal, _)| ordinal + 1).max();
         return Step::CreateStatefulSet { replicas: world.desired.max(kept.unwrap_or(0)) };
     };
     prune(world, replicas)
@@ -60,6 +101,7 @@ pub fn plan(world: &World) -> Step {
         .or_else(|| silence(world))
         .or_else(|| joins(world))
         .or_else(|| scale(world, replicas))
+        .or_else(|| starting(world))
         .unwrap_or(Step::Idle)
 }
 
@@ -69,22 +111,25 @@ fn prune(world: &World, replicas: i32) -> Option<Step> {
     if let Some((ordinal, _)) = world.pods.range(replicas..).next() {
         return Some(wait(Reason::WaitingForPodDeletion, format!("pod {ordinal} of a member that left is ending")));
     }
+    let (ordinal, claim) = world.claims.range(replicas..).find(|(_, claim)| world.prune || !claim.retired)?;
     if !world.prune {
-        return None;
+        return Some(Step::RetireClaim { ordinal: *ordinal, uid: claim.uid.clone() });
     }
-    let (ordinal, claim) = world.claims.range(replicas..).next()?;
     if claim.terminating {
         return Some(wait(Reason::PruningStorage, format!("the claim of member {ordinal} is being deleted")));
     }
     // Evidence, not the count: no member may count on the disk that is on it.
     if let Some(disk) = &claim.disk {
-        let counted = world.words.values().flatten().any(|word| {
-            word.members.iter().any(|listed| {
-                listed.disk == *disk && !matches!(listed.state, State::Left | State::Evicted)
-            })
-        });
+        let counted = world
+            .words
+            .values()
+            .flatten()
+            .any(|word| word.members.iter().any(|listed| listed.disk == *disk && !listed.state.is_gone()));
         if counted {
-            return Some(wait(Reason::VerifyingHandoff, format!("members still count on the volume of member {ordinal}")));
+            return Some(wait(
+                Reason::VerifyingHandoff,
+                format!("members still count on the volume of member {ordinal}"),
+            ));
         }
         let anybody = world.words.values().flatten().any(|word| word.state == State::Serving);
         if !anybody {
@@ -111,11 +156,7 @@ fn identity(world: &World) -> Option<Step> {
         let marked = claim.ring_id.as_ref() == Some(&word.ring_id) && claim.disk.as_ref() == Some(&word.disk);
         (!marked).then_some((*ordinal, word))
     });
-    unmarked.map(|(ordinal, word)| Step::MarkClaim {
-        ordinal,
-        ring_id: word.ring_id.clone(),
-        disk: word.disk.clone(),
-    })
+    unmarked.map(|(ordinal, word)| Step::MarkClaim { ordinal, ring_id: word.ring_id.clone(), disk: word.disk.clone() })
 }
 
 /// A member that leaves finishes leaving before anything else happens.
@@ -147,12 +188,21 @@ fn finish_leave(world: &World, replicas: i32) -> Option<Step> {
     Some(wait(Reason::MemberLeaving, format!("member {ordinal} hands over, {left} shards to go")))
 }
 
-/// A member that says nothing may be dead or only out of reach: nothing is changed until it is known.
+/// A member that says nothing may be dead or only out of reach: nothing is changed until it is known. A pod that never
+/// was a member holds nobody up.
 fn silence(world: &World) -> Option<Step> {
+    let silent: Vec<_> = world.silent().into_iter().filter(|(ordinal, _)| world.is_counted_on(*ordinal)).collect();
+    let (ordinal, why) = silent.first()?;
+    let reason =
+        if 2 * silent.len() > world.words.len() { Reason::OperatorCannotReachMembers } else { Reason::MemberLost };
+    Some(wait(reason, format!("member {ordinal} does not answer ({why}); it heals by itself when its pod is back")))
+}
+
+/// Pods that have not said a word yet.
+fn starting(world: &World) -> Option<Step> {
     let silent = world.silent();
     let (ordinal, why) = silent.first()?;
-    let reason = if 2 * silent.len() > world.words.len() { Reason::OperatorCannotReachMembers } else { Reason::MemberLost };
-    Some(wait(reason, format!("member {ordinal} does not answer ({why}); it heals by itself when its pod is back")))
+    Some(wait(Reason::MemberStarting, format!("pod {ordinal} is starting ({why})")))
 }
 
 /// Empty members join one by one; each next only when the ring is whole again.
@@ -160,27 +210,42 @@ fn joins(world: &World) -> Option<Step> {
     if let Some(ordinal) = world.in_state(State::Joining).first() {
         return Some(wait(Reason::MemberJoining, format!("shards are on their way to member {ordinal}")));
     }
+    if let Some(ordinal) = world.in_state(State::Evicted).first() {
+        let (pod, text) = (world.name(*ordinal), "was declared lost, and its data is of no use any more");
+        let way_out = format!("kubectl delete pvc data-{pod} --wait=false && kubectl delete pod {pod}");
+        return Some(wait(Reason::MemberLost, format!("member {ordinal} {text}; to start anew: {way_out}")));
+    }
     let empty = world.in_state(State::Empty);
     let ordinal = empty.iter().copied().find(|ordinal| *ordinal < world.desired)?;
     let serving = world.in_state(State::Serving);
     if serving.is_empty() {
-        return Some(bootstrap(world));
+        return starting(world).or_else(|| Some(bootstrap(world)));
     }
     let word = world.word(ordinal)?;
     // The same place with another disk: the volume was lost, and with it the member that was there.
     let lost = serving.iter().filter_map(|other| Some((*other, world.word(*other)?))).find_map(|(through, other)| {
-        let listed = other.members.iter().find(|listed| {
-            listed.id == word.id
-                && listed.disk != word.disk
-                && !matches!(listed.state, State::Left | State::Evicted)
-        })?;
+        let listed = other
+            .members
+            .iter()
+            .find(|listed| listed.id == word.id && listed.disk != word.disk && !listed.state.is_gone())?;
         Some(Step::Evict { through, id: listed.id.clone(), disk: listed.disk.clone() })
     });
     if lost.is_some() {
+        let unavailable: u32 = world.words.values().flatten().map(|word| word.unavailable).sum();
+        if unavailable > 0 {
+            let text = format!(
+                "the volume of member {ordinal} is gone, and {unavailable} shards have no majority of their copies; \
+                 bring other members back first"
+            );
+            return Some(wait(Reason::PotentialDataLoss, text));
+        }
         return lost;
     }
     if let Err(why) = world.is_whole_without(None) {
-        return Some(wait(Reason::WaitingForHealthyRing, format!("member {ordinal} joins once the ring is whole: {why}")));
+        return Some(wait(
+            Reason::WaitingForHealthyRing,
+            format!("member {ordinal} joins once the ring is whole: {why}"),
+        ));
     }
     let seeds = serving.iter().filter_map(|ordinal| Some(world.word(*ordinal)?.internal_addr.clone())).collect();
     Some(Step::Join { ordinal, seeds })
@@ -191,7 +256,9 @@ fn bootstrap(world: &World) -> Step {
     if let Some((ordinal, _)) = world.claims.iter().find(|(_, claim)| claim.ring_id.is_some()) {
         return wait(
             Reason::WaitingForHealthyRing,
-            format!("the volume of member {ordinal} holds data of a ring: it has to serve again, no new ring is founded"),
+            format!(
+                "the volume of member {ordinal} holds data of a ring: it has to serve again, no new ring is founded"
+            ),
         );
     }
     if world.word(0).is_none_or(|word| word.state != State::Empty) {
@@ -207,9 +274,14 @@ fn bootstrap(world: &World) -> Step {
 fn scale(world: &World, replicas: i32) -> Option<Step> {
     let desired = world.desired;
     if replicas < desired {
-        let waits = world.claims.range(replicas..).find(|(_, claim)| claim.terminating || (world.prune && claim.ring_id.is_some()));
-        if let Some((ordinal, _)) = waits {
-            return Some(wait(Reason::ScaleUpDeferred, format!("the old volume of member {ordinal} has to go first")));
+        // An ordinal that comes back starts empty: whatever was on its volume left with the member that was there.
+        let old = |(_, claim): &(&i32, &Claim)| claim.terminating || claim.retired || claim.ring_id.is_some();
+        if let Some((ordinal, _)) = world.claims.range(replicas..desired).find(old) {
+            let claim = format!("data-{}", world.name(*ordinal));
+            let text = format!(
+                "the kept volume of member {ordinal} is in the way; when nobody needs it: kubectl delete pvc {claim}"
+            );
+            return Some(wait(Reason::ScaleUpDeferred, text));
         }
         return Some(Step::GrowStatefulSet { to: desired });
     }
@@ -217,11 +289,16 @@ fn scale(world: &World, replicas: i32) -> Option<Step> {
         return None;
     }
     let top = replicas - 1;
-    let word = world.word(top)?;
+    let Some(word) = world.word(top) else {
+        // It never was a member, or silence had been noticed before.
+        return (!world.in_state(State::Serving).is_empty()).then_some(Step::ShrinkStatefulSet { to: top });
+    };
     match word.state {
         State::Empty if word.ring_id.is_empty() => Some(Step::ShrinkStatefulSet { to: top }),
         State::Serving => Some(match world.is_whole_without(None) {
-            Err(why) => wait(Reason::WaitingForHealthyRing, format!("member {top} leaves once the ring is whole: {why}")),
+            Err(why) => {
+                wait(Reason::WaitingForHealthyRing, format!("member {top} leaves once the ring is whole: {why}"))
+            }
             Ok(()) if desired < world.replication_factor => {
                 wait(Reason::InvalidSpec, "fewer members than copies of each key")
             }

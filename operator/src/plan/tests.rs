@@ -46,8 +46,12 @@ impl Cluster {
 
     fn world(&mut self) -> World {
         let members = self.members();
-        let mut serving: Vec<String> =
-            self.nodes.iter().filter(|(_, node)| node.state == State::Serving).map(|(ordinal, _)| id(*ordinal)).collect();
+        let mut serving: Vec<String> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.state == State::Serving)
+            .map(|(ordinal, _)| id(*ordinal))
+            .collect();
         serving.sort();
         let words = self.nodes.iter().map(|(ordinal, node)| {
             let own = id(*ordinal);
@@ -75,12 +79,13 @@ impl Cluster {
         });
         let held_before = self.evidence.replace(members.clone()).is_some_and(|before| before == members);
         World {
+            ring: "r".into(),
             desired: self.desired,
             replication_factor: 3,
             prune: true,
             persistent: true,
             replicas: self.replicas,
-            pods: self.nodes.keys().map(|o| (*o, Pod { uid: o.to_string(), terminating: false })).collect(),
+            pods: self.nodes.keys().map(|o| (*o, Pod { uid: o.to_string(), ..Pod::default() })).collect(),
             claims: self.claims.clone(),
             words: words.collect(),
             ring_id: self.ring_id.clone(),
@@ -120,10 +125,16 @@ impl Cluster {
     fn act(&mut self, step: Step) {
         let ring = self.ring_id.clone().unwrap_or_default();
         match step {
-            Step::CreateStatefulSet { replicas } | Step::GrowStatefulSet { to: replicas } => self.replicas = Some(replicas),
+            Step::CreateStatefulSet { replicas } | Step::GrowStatefulSet { to: replicas } => {
+                self.replicas = Some(replicas)
+            }
             Step::ShrinkStatefulSet { to } => {
                 let node = self.nodes[&to].clone();
-                assert!(matches!(node.state, State::Left | State::Empty), "shrunk over a member that is {:?}", node.state);
+                assert!(
+                    matches!(node.state, State::Left | State::Empty),
+                    "shrunk over a member that is {:?}",
+                    node.state
+                );
                 if node.state == State::Left {
                     let (id, name) = (id(to), format!("r-node-{to}"));
                     self.departed.push(Listed { id, disk: node.disk, name, state: State::Left });
@@ -150,7 +161,8 @@ impl Cluster {
             }
             Step::Join { ordinal, seeds } => {
                 assert!(!seeds.is_empty());
-                let busy = self.nodes.values().filter(|node| matches!(node.state, State::Joining | State::Leaving)).count();
+                let busy =
+                    self.nodes.values().filter(|node| matches!(node.state, State::Joining | State::Leaving)).count();
                 assert_eq!(busy, 0, "two changes at a time");
                 let node = self.nodes.get_mut(&ordinal).expect("a member to join");
                 (node.state, node.ring_id, node.busy) = (State::Joining, ring, 3);
@@ -160,7 +172,7 @@ impl Cluster {
                 (node.state, node.busy) = (State::Leaving, 3);
             }
             Step::AbortLeave { ordinal } => self.nodes.get_mut(&ordinal).expect("a leaver").state = State::Serving,
-            Step::Evict { .. } | Step::Wait { .. } | Step::Idle => {}
+            Step::RetireClaim { .. } | Step::Evict { .. } | Step::Wait { .. } | Step::Idle => {}
         }
     }
 
@@ -238,7 +250,8 @@ fn lost_volume_evicts_the_old_member_and_joins_the_new_one() {
 
 #[test]
 fn ring_over_kept_volumes_is_never_founded_anew() {
-    let mut world = World { desired: 3, replication_factor: 3, persistent: true, replicas: Some(3), ..World::default() };
+    let mut world =
+        World { desired: 3, replication_factor: 3, persistent: true, replicas: Some(3), ..World::default() };
     world.claims.insert(1, Claim { ring_id: Some("old".into()), ..Claim::default() });
     for ordinal in 0..3 {
         world.words.insert(ordinal, Ok(Word { state: State::Empty, ring_id: String::new(), ..empty_word(ordinal) }));

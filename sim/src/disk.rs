@@ -1,0 +1,197 @@
+//! A disk in memory that forgets what was not synced, as real ones do.
+use bytes::Bytes;
+use chord::{
+    member::MemberKey,
+    shard::{
+        config::{ReplicaMeta, ShardId},
+        digest::{Digest, summand},
+        record::{Record, Version},
+    },
+    store::{Change, Expiry, NodeMeta, Seq, Store},
+};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
+    rc::Rc,
+};
+
+/// One shard on a disk.
+#[derive(Clone, Debug, Default)]
+pub struct ShardData {
+    /// What is kept about it.
+    pub meta: Option<ReplicaMeta>,
+    /// Its records.
+    pub records: BTreeMap<Bytes, Record>,
+    digest: Digest,
+}
+
+/// Everything on a disk at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Data {
+    /// What the node keeps about itself.
+    pub node: Option<NodeMeta>,
+    /// Shards.
+    pub shards: BTreeMap<ShardId, ShardData>,
+    expiries: BTreeSet<(u64, ShardId, Bytes)>,
+}
+
+impl ShardData {
+    fn count(&mut self, key: &Bytes, record: &Record, sign: i64) {
+        let (bucket, sum) = summand(key, &record.version);
+        let slot = &mut self.digest.sums[bucket];
+        *slot = if sign > 0 { slot.wrapping_add(sum) } else { slot.wrapping_sub(sum) };
+        let counter = if record.is_live() { &mut self.digest.keys } else { &mut self.digest.tombstones };
+        *counter = counter.wrapping_add_signed(sign);
+        let bytes = (key.len() + record.value_bytes()) as i64;
+        self.digest.bytes = self.digest.bytes.wrapping_add_signed(sign * bytes);
+    }
+}
+
+impl Data {
+    fn remove(&mut self, shard: ShardId, key: &Bytes) {
+        let data = self.shards.entry(shard).or_default();
+        if let Some(record) = data.records.remove(key) {
+            data.count(key, &record, -1);
+            if let Some(at) = record.expires_at_ms {
+                self.expiries.remove(&(at, shard, key.clone()));
+            }
+        }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put { shard, key, record } => {
+                self.remove(*shard, key);
+                let data = self.shards.entry(*shard).or_default();
+                data.count(key, record, 1);
+                data.records.insert(key.clone(), record.clone());
+                if let Some(at) = record.expires_at_ms.filter(|_| record.is_live()) {
+                    self.expiries.insert((at, *shard, key.clone()));
+                }
+            }
+            Change::Drop { shard, key } => self.remove(*shard, key),
+            Change::Clear(shard) => {
+                let data = self.shards.entry(*shard).or_default();
+                data.records.clear();
+                data.digest = Digest::default();
+                self.expiries.retain(|(_, of, _)| of != shard);
+            }
+            Change::Meta(shard, meta) => self.shards.entry(*shard).or_default().meta = Some(meta.clone()),
+            Change::Node(node) => self.node = Some(node.clone()),
+        }
+    }
+}
+
+/// The disk of one member: what a reader sees, and what survives a power cut.
+#[derive(Debug)]
+pub struct Disk {
+    /// Whose it is.
+    pub owner: MemberKey,
+    /// What survives.
+    pub durable: Data,
+    /// What reads see.
+    pub current: Data,
+    unsynced: VecDeque<(Seq, Vec<Change>)>,
+    written: Seq,
+    /// Changes since the checks last looked.
+    pub fresh: Vec<Change>,
+    /// Gone for good.
+    pub wiped: bool,
+}
+
+impl Disk {
+    /// An empty disk.
+    pub fn new(owner: MemberKey) -> Disk {
+        let (durable, current) = (Data::default(), Data::default());
+        let (unsynced, fresh) = (VecDeque::new(), Vec::new());
+        Disk { owner, durable, current, unsynced, written: 0, fresh, wiped: false }
+    }
+
+    /// Batches written and not durable.
+    pub fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// A sync that covers all batches up to `upto` has ended.
+    pub fn sync(&mut self, upto: Seq) {
+        while let Some((_, batch)) = self.unsynced.pop_front_if(|(seq, _)| *seq <= upto) {
+            batch.iter().for_each(|change| self.durable.apply(change));
+        }
+    }
+
+    /// The process or the machine died: of what was not synced the first `kept` batches are there all the same.
+    pub fn crash(&mut self, kept: usize) {
+        for (_, batch) in self.unsynced.drain(..).take(kept) {
+            batch.iter().for_each(|change| self.durable.apply(change));
+        }
+        self.unsynced.clear();
+        self.current = self.durable.clone();
+        self.written = 0;
+        self.fresh.clear();
+    }
+}
+
+/// What a core gets: a handle on a disk that outlives it.
+#[derive(Clone, Debug)]
+pub struct MemStore(pub Rc<RefCell<Disk>>);
+
+impl MemStore {
+    fn look<T>(&self, look: impl FnOnce(&Data) -> T) -> T {
+        look(&self.0.borrow().current)
+    }
+}
+
+impl Store for MemStore {
+    fn node(&self) -> Option<NodeMeta> {
+        self.look(|data| data.node.clone())
+    }
+    fn metas(&self) -> Vec<(ShardId, ReplicaMeta)> {
+        self.look(|data| data.shards.iter().filter_map(|(shard, data)| Some((*shard, data.meta.clone()?))).collect())
+    }
+    fn get(&self, shard: ShardId, key: &[u8]) -> Option<Record> {
+        self.look(|data| data.shards.get(&shard)?.records.get(key).cloned())
+    }
+    fn scan(&self, shard: ShardId, after: Option<&[u8]>, limit: usize, bytes_max: usize) -> Vec<(Bytes, Record)> {
+        self.look(|data| {
+            let Some(data) = data.shards.get(&shard) else { return Vec::new() };
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let mut bytes = 0;
+            let mut page = Vec::new();
+            for (key, record) in data.records.range::<[u8], _>((from, Bound::Unbounded)).take(limit) {
+                page.push((key.clone(), record.clone()));
+                bytes += key.len() + record.value_bytes();
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            page
+        })
+    }
+    fn versions(&self, shard: ShardId) -> Vec<(Bytes, Version)> {
+        self.look(|data| {
+            let records = data.shards.get(&shard).into_iter().flat_map(|data| &data.records);
+            records.map(|(key, record)| (key.clone(), record.version)).collect()
+        })
+    }
+    fn digest(&self, shard: ShardId) -> Digest {
+        self.look(|data| data.shards.get(&shard).map(|data| data.digest.clone()).unwrap_or_default())
+    }
+    fn expiring(&self, until_ms: u64, limit: usize) -> Vec<Expiry> {
+        self.look(|data| {
+            let due = data.expiries.iter().take_while(|(at_ms, _, _)| *at_ms <= until_ms).take(limit);
+            due.map(|(at_ms, shard, key)| Expiry { at_ms: *at_ms, shard: *shard, key: key.clone() }).collect()
+        })
+    }
+    fn write(&mut self, changes: Vec<Change>) -> Seq {
+        let mut disk = self.0.borrow_mut();
+        disk.written += 1;
+        for change in &changes {
+            disk.current.apply(change);
+        }
+        disk.fresh.extend(changes.iter().cloned());
+        let seq = disk.written;
+        disk.unsynced.push_back((seq, changes));
+        seq
+    }
+}

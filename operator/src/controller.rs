@@ -1,7 +1,12 @@
 //! One pass: observe, plan, check, report, act.
 use crate::{
     act::act,
-    api::{ChordRing, spec::DesiredState, status::Reason, validate::problems},
+    api::{
+        ChordRing,
+        spec::DesiredState,
+        status::{ChordRingStatus, Reason, types},
+        validate::problems,
+    },
     build::Names,
     check::check,
     members::Members,
@@ -12,7 +17,7 @@ use crate::{
     secrets::ensure_certificates,
 };
 use anyhow::Context as _;
-use chord_client::net::{Dial, tcp};
+use chord_client::net::{Dial, Pems, tcp};
 use futures::{StreamExt as _, future::join_all};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -47,13 +52,22 @@ const SOON: Duration = Duration::from_millis(1000);
 /// Time until the next look at a ring that is as it should be.
 const LATER: Duration = Duration::from_secs(15);
 
+/// Keys and bytes are told no more often than this.
+const RECOUNT: Duration = Duration::from_secs(30);
+
 /// What outlives a pass. Nothing in it is needed for safety.
 pub(crate) struct Memory {
     pub members: Members,
-    /// Authority that the operator's own certificate is of.
-    pub tls_of: Option<Vec<u8>>,
+    /// The operator's own certificate in the ring.
+    pub own: Option<Pems>,
     /// What the members' word was, and since when it has been that.
     pub evidence: Option<(String, Instant)>,
+    /// The leave under way: whose disk and how many shards to go, and since when that is so.
+    pub leave: Option<((String, u32), Instant)>,
+    /// Generation whose objects the API refused, and why.
+    refused: Option<(Option<i64>, String)>,
+    /// When keys and bytes were last told.
+    counted: Option<Instant>,
     /// What was applied, by kind and name, and what became of it.
     pub applied: HashMap<String, String>,
     last_step: String,
@@ -61,8 +75,16 @@ pub(crate) struct Memory {
 
 impl Memory {
     fn new(dial: Dial) -> Memory {
-        let (applied, last_step) = (HashMap::new(), String::new());
-        Memory { members: Members::new(dial), tls_of: None, evidence: None, applied, last_step }
+        Memory {
+            members: Members::new(dial),
+            own: None,
+            evidence: None,
+            leave: None,
+            refused: None,
+            counted: None,
+            applied: HashMap::new(),
+            last_step: String::new(),
+        }
     }
 }
 
@@ -151,33 +173,36 @@ fn on_error(ring: Arc<ChordRing>, error: &PassError, _: Arc<Context>) -> Action 
 
 async fn reconcile(ring: Arc<ChordRing>, context: Arc<Context>) -> Result<Action, PassError> {
     metrics::counter!("chord_operator_passes_total").increment(1);
-    let key = name_of(&ring);
-    if ring.metadata.deletion_timestamp.is_some() {
+    let key = ring.uid().unwrap_or_default();
+    let apis = Apis::new(&context, &ring.namespace().unwrap_or_default());
+    // Live: the watch does not show this operator's own writes at once, and would choose a ring's identity twice.
+    let live = apis.rings.get_opt(&ring.name_any()).await.context("cannot look at the ChordRing")?;
+    let Some(live) = live.filter(|live| live.uid() == ring.uid() && live.metadata.deletion_timestamp.is_none()) else {
         context.rings.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         return Ok(Action::await_change());
-    }
+    };
     let fresh = || Arc::new(AsyncMutex::new(Memory::new(context.dial.clone())));
     let memory = context.rings.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(fresh).clone();
     let mut memory = memory.lock().await;
-    Ok(pass(&ring, &context, &mut memory).await?)
+    Ok(pass(&live, &apis, &context, &mut memory).await?)
 }
 
-async fn pass(cached: &ChordRing, context: &Context, memory: &mut Memory) -> anyhow::Result<Action> {
-    let apis = Apis::new(context, &cached.namespace().unwrap_or_default());
-    // Live: the watch does not show this operator's own writes at once, and would choose a ring's identity twice.
-    let live = apis.rings.get_opt(&cached.name_any()).await.context("cannot look at the ChordRing")?;
-    let Some(ring) = &live.filter(|live| live.uid() == cached.uid() && live.metadata.deletion_timestamp.is_none())
-    else {
-        return Ok(Action::await_change());
-    };
+async fn pass(ring: &ChordRing, apis: &Apis, context: &Context, memory: &mut Memory) -> anyhow::Result<Action> {
     let names = Names::new(ring, &context.image);
-    let problems = problems(&ring.spec);
+    let generation = ring.metadata.generation;
+    memory.refused.take_if(|(of, _)| *of != generation);
+    let mut problems = problems(&ring.spec);
+    problems.extend(memory.refused.iter().map(|(_, why)| why.clone()));
     let may_change = problems.is_empty() && ring.spec.desired_state != DesiredState::Paused;
-    let certificates = ensure_certificates(ring, &names, &apis, memory, may_change).await.err();
+    let certificates = ensure_certificates(ring, &names, apis, memory, may_change).await.err();
     if may_change && certificates.is_none() {
-        apis.apply_all(ring, &names, &context.namespace, memory).await?;
+        if let Err(error) = apis.apply_all(ring, &names, &context.namespace, memory).await {
+            let why = refusal(error)?;
+            memory.refused = Some((generation, why.clone()));
+            problems.push(why);
+        }
     }
-    let world = observe(ring, &names, &apis, memory).await?;
+    let world = observe(ring, &names, apis, memory).await?;
     let step = match &certificates {
         _ if !problems.is_empty() => Step::Wait { reason: Reason::InvalidSpec, message: problems.join("; ") },
         Some(error) => Step::Wait { reason: Reason::CertificatesMissing, message: format!("{error:#}") },
@@ -186,9 +211,22 @@ async fn pass(cached: &ChordRing, context: &Context, memory: &mut Memory) -> any
     check(&world, &step).map_err(|why| anyhow::anyhow!("planned {step:?}, which may not be: {why}"))?;
     let gateway_ready = apis.gateway_ready(&names).await?;
     let certificates = certificates.map(|error| format!("{error:#}"));
-    let report =
-        Report { ring, names: &names, world: &world, step: &step, problems: &problems, certificates, gateway_ready };
+    let recount = memory.counted.is_none_or(|at| at.elapsed() >= RECOUNT);
+    if recount {
+        memory.counted = Some(Instant::now());
+    }
+    let report = Report {
+        ring,
+        names: &names,
+        world: &world,
+        step: &step,
+        problems: &problems,
+        certificates,
+        gateway_ready,
+        recount,
+    };
     let status = report.status();
+    measure(ring, &status);
     let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     if ring.status.as_ref() != Some(&status) {
         // Applied, not merged: what is no longer in it must go, too.
@@ -203,9 +241,39 @@ async fn pass(cached: &ChordRing, context: &Context, memory: &mut Memory) -> any
             .context("cannot report the status")?;
     }
     announce(ring, context, memory, &step).await;
-    act(&names, &apis, context.epoch, memory, &world, &step).await?;
+    if let Err(error) = act(&names, apis, context.epoch, memory, &world, &step).await {
+        if !matches!(step, Step::CreateStatefulSet { .. }) {
+            return Err(error);
+        }
+        memory.refused = Some((generation, refusal(error)?));
+    }
     let calm = matches!(step, Step::Idle) && ready;
     Ok(Action::requeue(if calm { LATER } else { SOON }))
+}
+
+/// What the API server will not take, whenever it is asked, is a problem of the spec; anything else is an error.
+fn refusal(error: anyhow::Error) -> anyhow::Result<String> {
+    let refused = error.chain().find_map(|cause| match cause.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) if status.code == 422 => Some(status.message.clone()),
+        _ => None,
+    });
+    refused.ok_or(error)
+}
+
+/// The ring's numbers for Prometheus. A ring that is gone is no longer told of, and ends there by itself.
+fn measure(ring: &ChordRing, status: &ChordRingStatus) {
+    let labels = [("namespace", ring.namespace().unwrap_or_default()), ("ring", ring.name_any())];
+    let ready = status.conditions.iter().any(|condition| condition.type_ == types::READY && condition.status == "True");
+    metrics::gauge!("chord_operator_ring_desired_members", &labels).set(f64::from(ring.spec.replicas));
+    metrics::gauge!("chord_operator_ring_members", &labels).set(f64::from(status.replicas));
+    metrics::gauge!("chord_operator_ring_serving_members", &labels).set(f64::from(status.ready_replicas));
+    metrics::gauge!("chord_operator_ring_ready", &labels).set(f64::from(u8::from(ready)));
+    for kind in ["Join", "Leave", "Replace"] {
+        let now = status.operation.as_ref().is_some_and(|operation| operation.r#type == kind);
+        let [namespace, name] = labels.clone();
+        let labels = [namespace, name, ("type", kind.to_owned())];
+        metrics::gauge!("chord_operator_ring_operation", &labels).set(f64::from(u8::from(now)));
+    }
 }
 
 /// Tells people when the step is another one than before.

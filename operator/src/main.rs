@@ -5,12 +5,14 @@ use chord_operator::{controller, lease::Election};
 use clap::Parser;
 use futures::FutureExt as _;
 use kube::Client;
+use metrics_util::MetricKindMask;
 use std::{
     net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -57,7 +59,10 @@ async fn main() -> anyhow::Result<()> {
         log.init();
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+        // A ring that is deleted is not told of any more; others are at every pass.
+        .idle_timeout(MetricKindMask::GAUGE, Some(Duration::from_secs(120)))
+        .install_recorder()?;
     let client = Client::try_default().await.context("cannot find a Kubernetes API; run in a pod or set KUBECONFIG")?;
 
     let ready = Arc::new(AtomicBool::new(false));

@@ -7,7 +7,7 @@ use crate::{
     build::Names,
     controller::Memory,
     objects::Apis,
-    world::{Claim, Pod as SeenPod, World},
+    world::{Claim, Pod as SeenPod, State, World},
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt as _, api::ListParams};
@@ -80,8 +80,15 @@ pub(crate) async fn observe(
         claims: claims.collect(),
         words,
         ring_id: ring.annotations().get(RING_ID).cloned(),
+        leave_quiet: Duration::ZERO,
         held_before: false,
     };
+    let leaver = world.in_state(State::Leaving).first().and_then(|ordinal| world.word(*ordinal));
+    let leave = leaver.map(|word| (word.disk.clone(), word.shards_held + word.retiring));
+    match &memory.leave {
+        Some((known, since)) if Some(known) == leave.as_ref() => world.leave_quiet = since.elapsed(),
+        _ => memory.leave = leave.map(|leave| (leave, Instant::now())),
+    }
     // The evidence counts when it has been the same for two stabilizations.
     let gist: Vec<_> = world
         .words

@@ -23,6 +23,8 @@ pub struct Report<'a> {
     /// Why certificates are not as they should be.
     pub certificates: Option<String>,
     pub gateway_ready: i32,
+    /// Whether keys and bytes are told anew, which change all the time.
+    pub recount: bool,
 }
 
 /// Two digits are enough for people, and do not change all the time.
@@ -54,8 +56,8 @@ impl Report<'_> {
                 size: words().filter(|word| !matches!(word.state, State::Empty | State::Left)).count() as i32,
                 consistent: whole.is_ok(),
                 under_replicated_shards: i64::try_from(under_replicated).unwrap_or(i64::MAX),
-                keys: rounded(words().map(|word| word.keys).sum()),
-                bytes: rounded(words().map(|word| word.bytes).sum()),
+                keys: if self.recount { rounded(words().map(|word| word.keys).sum()) } else { before.ring.keys },
+                bytes: if self.recount { rounded(words().map(|word| word.bytes).sum()) } else { before.ring.bytes },
             },
             operation: self.operation(),
             members: self.members(),
@@ -124,7 +126,11 @@ impl Report<'_> {
         let sentence = |ok: bool, yes: &str, no: String| if ok { yes.to_owned() } else { no };
         let as_expected = |ok: bool, other: Reason| if ok { Reason::AsExpected } else { other };
         let why = whole.clone().err().unwrap_or_default();
-        let unready = if gateway_up { reason } else { Reason::WaitingForHealthyRing };
+        let (unready, why_unready) = if matches!(self.step, Step::Idle) && !gateway_up {
+            (Reason::WaitingForGateway, "no pod of the gateway is ready".to_owned())
+        } else {
+            (reason, message.clone())
+        };
         let set = [
             (
                 types::ACCEPTED,
@@ -135,7 +141,7 @@ impl Report<'_> {
             (
                 types::AVAILABLE,
                 available,
-                as_expected(available, Reason::WaitingForHealthyRing),
+                as_expected(available, unready),
                 sentence(
                     available,
                     "every key can be read and written",
@@ -184,7 +190,7 @@ impl Report<'_> {
                 types::READY,
                 ready,
                 if ready { Reason::AsExpected } else { unready },
-                if ready { "ready".into() } else { message },
+                sentence(ready, "ready", why_unready),
             ),
         ];
         set.into_iter()

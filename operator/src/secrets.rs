@@ -52,7 +52,7 @@ pub(crate) async fn ensure_certificates(
     let (name, namespace) = (&names.name, &names.namespace);
     let authority_name = match ring.spec.tls.mode {
         TlsMode::Disabled => {
-            if memory.tls_of.take().is_some() {
+            if memory.own.take().is_some() {
                 memory.members.set_tls(None);
             }
             return Ok(());
@@ -99,10 +99,10 @@ pub(crate) async fn ensure_certificates(
             apis.secrets.patch(&leaf_name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&fresh)).await?;
         }
     }
-    if memory.tls_of.as_deref() != Some(authority.certificate.as_bytes()) {
+    if must_renew(memory.own.as_ref(), &authority, Timestamp::now()) {
         let pems = authority.leaf(namespace, name, "operator", &[])?;
-        memory.members.set_tls(Some(Tls::from_pems(pems)?));
-        memory.tls_of = Some(authority.certificate.into_bytes());
+        memory.members.set_tls(Some(Tls::from_pems(pems.clone())?));
+        memory.own = Some(pems);
     }
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! All that is known when a pass decides: what Kubernetes has, and what the members say live.
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// State a member reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +100,8 @@ pub struct World {
     pub words: BTreeMap<i32, Result<Word, String>>,
     /// Identity that the ring has or is to be founded with.
     pub ring_id: Option<String>,
+    /// How long a leave has made no progress.
+    pub leave_quiet: Duration,
     /// Whether the same evidence held at an earlier look, long enough ago.
     pub held_before: bool,
 }

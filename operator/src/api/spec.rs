@@ -30,7 +30,9 @@ use std::collections::BTreeMap;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "RF", type_ = "integer", json_path = ".spec.ring.replicationFactor", priority = 1),
     printcolumn(name = "Keys", type_ = "integer", json_path = ".status.ring.keys", priority = 1),
-    printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1)
+    printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
+    doc = "A Chord ring of pods: a durable, linearizable key-value store.",
+    validation = ("self.metadata.name.size() <= 47 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')", "metadata.name must have at most 47 characters, a-z, 0-9 and -, and begin with a letter: names of Services and labels of pods are made of it")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -104,6 +106,10 @@ fn ten_minutes() -> String {
     "10m".into()
 }
 
+fn info() -> String {
+    "info".into()
+}
+
 fn ten_gibibytes() -> String {
     "10Gi".into()
 }
@@ -166,6 +172,7 @@ pub struct RingSpec {
     #[serde(default = "three_seconds")]
     pub fix_fingers_interval: String,
     /// Time between comparisons of replicas.
+    #[x_kube(validation = ("duration(self) >= duration('1s')", "spec.ring.antiEntropyInterval must be at least 1s"))]
     #[schemars(regex(pattern = r"^([0-9]+(ms|s|m|h))+$"))]
     #[serde(default = "ten_minutes")]
     pub anti_entropy_interval: String,
@@ -208,6 +215,7 @@ pub struct StorageSpec {
     #[serde(default)]
     pub r#type: StorageType,
     /// Size of each volume.
+    #[x_kube(validation = ("quantity(self).compareTo(quantity('16Mi')) >= 0", "spec.storage.size must be at least 16Mi"))]
     #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"))]
     #[serde(default = "ten_gibibytes")]
     pub size: String,
@@ -395,18 +403,21 @@ impl Default for DisruptionBudgetSpec {
 }
 
 /// Logs.
-#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct LoggingSpec {
-    /// error, warn, info, debug or trace.
+    /// error, warn, info, debug or trace, or directives such as chord_node=debug,info.
+    #[x_kube(validation = ("self in ['error', 'warn', 'info', 'debug', 'trace'] || self.matches('^[a-z0-9_:]+=[a-z]+(,[a-z0-9_:=]+)*$')", "spec.logging.level must be error, warn, info, debug or trace, or directives such as chord_node=debug,info"))]
+    #[serde(default = "info")]
     pub level: String,
-    /// json or text.
+    /// Json or Text.
+    #[serde(default)]
     pub format: LogFormat,
 }
 
 impl Default for LoggingSpec {
     fn default() -> LoggingSpec {
-        LoggingSpec { level: "info".into(), format: LogFormat::Json }
+        LoggingSpec { level: info(), format: LogFormat::Json }
     }
 }
 

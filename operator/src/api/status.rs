@@ -108,8 +108,10 @@ pub mod types {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     WaitingForHealthyRing,
+    WaitingForGateway,
     MemberJoining,
     MemberLeaving,
+    WaitingForHandoff,
     VerifyingHandoff,
     ScalingStatefulSet,
     WaitingForPodDeletion,
@@ -138,10 +140,12 @@ impl Reason {
             | Reason::InvalidSpec
             | Reason::CertificatesMissing => true,
             Reason::WaitingForHealthyRing
+            | Reason::WaitingForGateway
             | Reason::Bootstrapping
             | Reason::MemberStarting
             | Reason::MemberJoining
             | Reason::MemberLeaving
+            | Reason::WaitingForHandoff
             | Reason::VerifyingHandoff
             | Reason::ScalingStatefulSet
             | Reason::WaitingForPodDeletion

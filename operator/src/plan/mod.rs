@@ -3,9 +3,13 @@
 //! The order is that of the design (operator.md 4): finish what has begun before anything new begins, one change of
 //! the ring's members at a time, evidence before anything that cannot be undone.
 use crate::{
-    api::status::Reason,
+    api::{ABORT_LEAVE, status::Reason},
     world::{Claim, State, World},
 };
+use std::time::Duration;
+
+/// A leave without progress for so long needs somebody to look.
+const STALLED: Duration = Duration::from_secs(600);
 
 /// What to do next. At most one thing that changes the ring.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,6 +106,7 @@ pub fn plan(world: &World) -> Step {
         .or_else(|| joins(world))
         .or_else(|| scale(world, replicas))
         .or_else(|| starting(world))
+        .or_else(|| healing(world))
         .unwrap_or(Step::Idle)
 }
 
@@ -182,10 +187,17 @@ fn finish_leave(world: &World, replicas: i32) -> Option<Step> {
     }
     let word = world.word(ordinal)?;
     if !word.leave_blocked.is_empty() {
-        return Some(wait(Reason::LeaveStalled, format!("member {ordinal}: {}", word.leave_blocked)));
+        let way_out = format!("to take it back: kubectl annotate chordring {} {ABORT_LEAVE}=yes", world.ring);
+        return Some(wait(Reason::LeaveStalled, format!("member {ordinal}: {}; {way_out}", word.leave_blocked)));
     }
     let left = word.shards_held + word.retiring;
-    Some(wait(Reason::MemberLeaving, format!("member {ordinal} hands over, {left} shards to go")))
+    if world.leave_quiet >= STALLED {
+        let way_out = format!("to take it back: kubectl annotate chordring {} {ABORT_LEAVE}=yes", world.ring);
+        let minutes = world.leave_quiet.as_secs() / 60;
+        let text = format!("member {ordinal} got rid of no shard for {minutes} minutes, {left} to go; {way_out}");
+        return Some(wait(Reason::LeaveStalled, text));
+    }
+    Some(wait(Reason::WaitingForHandoff, format!("member {ordinal} hands over, {left} shards to go")))
 }
 
 /// A member that says nothing may be dead or only out of reach: nothing is changed until it is known. A pod that never
@@ -205,6 +217,12 @@ fn starting(world: &World) -> Option<Step> {
     Some(wait(Reason::MemberStarting, format!("pod {ordinal} is starting ({why})")))
 }
 
+/// Nothing is to be done but wait: the ring makes itself whole.
+fn healing(world: &World) -> Option<Step> {
+    let why = world.is_whole_without(None).err()?;
+    Some(wait(Reason::WaitingForHealthyRing, format!("the ring is making itself whole: {why}")))
+}
+
 /// Empty members join one by one; each next only when the ring is whole again.
 fn joins(world: &World) -> Option<Step> {
     if let Some(ordinal) = world.in_state(State::Joining).first() {
@@ -221,25 +239,8 @@ fn joins(world: &World) -> Option<Step> {
     if serving.is_empty() {
         return starting(world).or_else(|| Some(bootstrap(world)));
     }
-    let word = world.word(ordinal)?;
-    // The same place with another disk: the volume was lost, and with it the member that was there.
-    let lost = serving.iter().filter_map(|other| Some((*other, world.word(*other)?))).find_map(|(through, other)| {
-        let listed = other
-            .members
-            .iter()
-            .find(|listed| listed.id == word.id && listed.disk != word.disk && !listed.state.is_gone())?;
-        Some(Step::Evict { through, id: listed.id.clone(), disk: listed.disk.clone() })
-    });
-    if lost.is_some() {
-        let unavailable: u32 = world.words.values().flatten().map(|word| word.unavailable).sum();
-        if unavailable > 0 {
-            let text = format!(
-                "the volume of member {ordinal} is gone, and {unavailable} shards have no majority of their copies; \
-                 bring other members back first"
-            );
-            return Some(wait(Reason::PotentialDataLoss, text));
-        }
-        return lost;
+    if let Some(step) = lost_volumes(world, &empty, &serving) {
+        return Some(step);
     }
     if let Err(why) = world.is_whole_without(None) {
         return Some(wait(
@@ -249,6 +250,33 @@ fn joins(world: &World) -> Option<Step> {
     }
     let seeds = serving.iter().filter_map(|ordinal| Some(world.word(*ordinal)?.internal_addr.clone())).collect();
     Some(Step::Join { ordinal, seeds })
+}
+
+/// The same place with another disk: the volume was lost, and with it the member that was there.
+fn lost_volumes(world: &World, empty: &[i32], serving: &[i32]) -> Option<Step> {
+    let evictions = empty.iter().filter_map(|ordinal| {
+        let word = world.word(*ordinal)?;
+        serving.iter().filter_map(|other| Some((*other, world.word(*other)?))).find_map(|(through, other)| {
+            let mut listed = other.members.iter();
+            let listed =
+                listed.find(|listed| listed.id == word.id && listed.disk != word.disk && !listed.state.is_gone())?;
+            Some((*ordinal, Step::Evict { through, id: listed.id.clone(), disk: listed.disk.clone() }))
+        })
+    });
+    let evictions: Vec<(i32, Step)> = evictions.collect();
+    let unavailable: u32 = world.words.values().flatten().map(|word| word.unavailable).sum();
+    // So many copies may go without a majority of any shard's going.
+    let spare = (world.replication_factor - 1) / 2;
+    if !evictions.is_empty() && (evictions.len() > usize::try_from(spare).unwrap_or(0) || unavailable > 0) {
+        let lost: Vec<String> = evictions.iter().map(|(ordinal, _)| ordinal.to_string()).collect();
+        let text = format!(
+            "the volumes of members {} are gone, and keys may have no majority of their copies left; nothing is changed: \
+             bring a volume back, or delete the ring and its claims and found it anew",
+            lost.join(", ")
+        );
+        return Some(wait(Reason::PotentialDataLoss, text));
+    }
+    evictions.into_iter().next().map(|(_, step)| step)
 }
 
 /// Founds the ring, exactly once: only through ordinal 0, and only when nothing at all says that it exists.

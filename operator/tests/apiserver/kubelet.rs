@@ -153,10 +153,11 @@ impl Kubelet {
         self.release(pod);
     }
 
-    /// As if the volume of the claim had been replaced by an empty one. The pod must be held.
-    pub fn lose_disk(&self, claim_uid: &str) {
+    /// kill -9, and the process comes back with an empty disk behind the same claim.
+    pub fn lose_disk(&self, pod: &str, claim_uid: &str) {
         let fresh = self.dir.join(format!("{claim_uid}-again"));
         self.state().disks.insert(claim_uid.to_owned(), fresh);
+        self.kill(pod);
     }
 
     /// Does what is to do, for ever.

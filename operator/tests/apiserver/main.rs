@@ -2,7 +2,10 @@
 //! `lifecycle` from nothing to nothing, `scale` growing and shrinking, `crashes` an operator that dies at any write,
 //! `loss` members and volumes that are lost, `objects` what is made, `refused` what is not.
 mod cluster;
+mod crashes;
 mod kubelet;
 mod lifecycle;
+mod loss;
+mod refused;
 mod scale;
 mod space;

@@ -25,6 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut table = String::from("&[\n");
     for (place, path) in files.iter().enumerate() {
         let bytes = fs::read(path)?;
+        // A copy: `dist` may be built anew while this crate is compiled.
+        fs::write(out.join(format!("{place}.raw")), &bytes)?;
         let name = path.strip_prefix(&dist)?.to_str().ok_or("a file's name is not UTF-8")?.replace('\\', "/");
         let hash: String = Sha256::digest(&bytes).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -37,8 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "None".into()
         };
         table += &format!(
-            "    Asset {{ path: {name:?}, hash: {hash:?}, bytes: include_bytes!({:?}), gzip: {gzip} }},\n",
-            path.to_str().ok_or("a file's name is not UTF-8")?
+            "    Asset {{ path: {name:?}, hash: {hash:?}, \
+             bytes: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{place}.raw\")), gzip: {gzip} }},\n"
         );
     }
     fs::write(out.join("assets.rs"), table + "]\n")?;

@@ -97,7 +97,8 @@ async fn nothing_acknowledged_is_lost_when_a_node_is_killed_and_the_ring_restart
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("ring");
     let journal = dir.path().join("journal").to_str().unwrap().to_owned();
-    let base = 20_000 + (std::process::id() % 2000) as u16 * 20;
+    // Below the ports that the system gives to connections, so that they are free again for the second run.
+    let base = 20_000 + (std::process::id() % 400) as u16 * 30;
     let dev = Dev::start(&bin, &data, base).await;
 
     let load =

@@ -249,7 +249,7 @@ impl FakeRing {
                 stats.latency_p99_us = rng.random_range(900..4200);
                 let lookups = (rate * seconds * 0.05) as u64 + 1;
                 stats.lookups += lookups;
-                stats.lookup_hops += lookups * (shares.len().ilog2().max(1) as u64 + 1) / 2;
+                stats.lookup_hops += lookups + lookups * (shares.len().ilog2().max(1) as u64 + 1) / 2;
                 stats.stabilize_rounds += 1;
             }
         });

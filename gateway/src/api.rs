@@ -7,6 +7,7 @@ use crate::{
     model::{id_of, name_of},
     problem::Problem,
     query::{self, Query},
+    sandbox,
     schema::{EventList, Node, NodeList, Ring, RingStats},
     ws,
 };
@@ -31,6 +32,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/events", get(events))
         .route("/openapi.json", get(openapi::document))
         .route("/ws", get(ws::open))
+        .route("/sandbox", get(sandbox::socket::open))
         .fallback(unknown)
         .layer(axum::middleware::map_response(uncached))
         .with_state(shared)

@@ -69,6 +69,10 @@ pub struct Shared {
     pub sockets: Held,
     /// Questions to members.
     pub asking: Semaphore,
+    /// Rings to play with.
+    pub sandboxes: Held,
+    /// Whose world works; all share one thread.
+    pub sandbox_turns: Semaphore,
     pub timing: Timing,
     pub shutdown: CancellationToken,
     /// What must end before the process does.
@@ -131,6 +135,8 @@ impl App {
             allowed_origins: args.allowed_origins.clone(),
             sockets: Held::new(args.sockets_per_visitor, args.sockets),
             asking: Semaphore::new(ASKING_MAX),
+            sandboxes: Held::new(args.sandboxes, args.sandboxes),
+            sandbox_turns: Semaphore::new(1),
             timing,
             shutdown: shutdown.clone(),
             tasks: tasks.clone(),

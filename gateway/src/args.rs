@@ -50,6 +50,9 @@ pub struct Args {
     /// WebSockets of one visitor's address.
     #[arg(long, env = "CHORD_SOCKETS_PER_VISITOR", default_value_t = 64)]
     pub sockets_per_visitor: usize,
+    /// Sandboxes in all: simulated rings to play with, which touch nothing of the real one; 0: none.
+    #[arg(long, env = "CHORD_SANDBOXES", default_value_t = 32)]
+    pub sandboxes: usize,
     /// Origins (https://host) besides its own whose pages may open the WebSocket, separated by commas.
     #[arg(long, env = "CHORD_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<String>,

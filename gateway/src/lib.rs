@@ -2,7 +2,7 @@
 //!
 //! It calls nothing but `RingView`, with a certificate that allows nothing else. Reading order:
 //! [`observe`] listens to every member, [`model`] merges what they say, [`hub`] hands each change out once,
-//! [`api`], [`ws`] and [`assets`] answer visitors behind [`guard`], [`serve`] owns their connections, and
+//! [`api`], [`ws`], [`sandbox`] and [`assets`] answer visitors behind [`guard`], [`serve`] owns their connections, and
 //! [`app`] puts it together.
 pub mod api;
 pub mod app;
@@ -16,6 +16,7 @@ pub mod observe;
 pub mod probes;
 pub mod problem;
 pub mod query;
+pub mod sandbox;
 pub mod schema;
 pub mod serve;
 pub mod stall;

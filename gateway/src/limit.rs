@@ -205,10 +205,10 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded_for_each_and_for_all_and_given_back() {
         let held = Held::new(2, 3);
-        let first = held.take(A).ok().expect("the first");
-        let _second = held.take(A).ok().expect("the second");
+        let first = held.take(A).expect("the first");
+        let _second = held.take(A).expect("the second");
         assert_eq!(held.take(A).err(), Some(Full::Each));
-        let _third = held.take(B).ok().expect("another visitor");
+        let _third = held.take(B).expect("another visitor");
         assert_eq!(held.take(B).err(), Some(Full::All));
         drop(first);
         assert!(held.take(B).is_ok());

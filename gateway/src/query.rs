@@ -83,7 +83,7 @@ pub fn target(query: &Query) -> Result<(Target, Option<String>), Problem> {
         (Some(key), None, None) => (key.as_bytes().to_vec(), Some(key.to_owned())),
         (None, Some(text), None) => {
             // A `+` of the standard alphabet arrives as a space.
-            let text = text.replace(' ', "+").replace('-', "+").replace('_', "/");
+            let text = text.replace([' ', '-'], "+").replace('_', "/");
             let bytes = base64::engine::general_purpose::STANDARD_NO_PAD.decode(text.trim_end_matches('='));
             let bytes = bytes.map_err(|_| Problem::bad("`keyBase64` must be base64, standard or URL-safe"))?;
             let text = String::from_utf8(bytes.clone()).ok();

@@ -251,10 +251,10 @@ fn interfaces(typescript: &str) -> BTreeMap<String, BTreeSet<String>> {
             open = Some(words[0].to_owned());
         } else if line == "}" {
             open = None;
-        } else if let (Some(name), Some((field, _))) = (&open, line.trim().split_once(": ")) {
-            if field.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-                found.get_mut(name).expect("it is open").insert(field.to_owned());
-            }
+        } else if let (Some(name), Some((field, _))) = (&open, line.trim().split_once(": "))
+            && field.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        {
+            found.get_mut(name).expect("it is open").insert(field.to_owned());
         }
     }
     found

@@ -3,7 +3,7 @@ use crate::{
     image::{self, Image},
     kubernetes::Kubernetes,
     paths,
-    proc::{run, step},
+    proc::step,
 };
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;

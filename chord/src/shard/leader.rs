@@ -4,7 +4,7 @@ use crate::{
     member::MemberKey,
     msg::{MapEntry, ShardKind},
     shard::{
-        config::{Ballot, Config, Seal},
+        config::{Ballot, Config, Seal, ShardId},
         env::{Env, candidate, message},
         moves::{Move, Sealing, Shipment},
         ops::{Draft, KeyOp, Verdict, evaluate, with_version},
@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(crate) const RESEND: Nanos = Nanos::from_millis(300);
 /// Time between looks at a shard where something is under way.
 pub(crate) const BUSY_LOOK: Nanos = Nanos::from_millis(100);
+
+/// Bytes of keys and values at which a page of a scan ends.
+const PAGE_BYTES_MAX: usize = 4 << 20;
 
 /// Time a shard goes without a leader before its second member steps in; the third waits twice as long.
 const STAND_IN: Nanos = Nanos::from_millis(1000);
@@ -129,6 +132,39 @@ impl Lead {
             || self.movement.is_some()
             || !self.clean
             || self.compare.is_active()
+    }
+}
+
+impl Lead {
+    /// A page of the committed state. Says that there is more only after an entry, from which to go on. Fails with the
+    /// keys whose time to live has ended: those must become tombstones first.
+    fn page<S: Store>(&self, shard: ShardId, scan: &PendingScan, env: &Env<S>) -> Result<Outcome, Vec<Bytes>> {
+        let (mut page, mut bytes, mut late, mut more) = (Vec::new(), 0, Vec::new(), false);
+        let mut after = scan.after.clone();
+        'looks: loop {
+            let room = scan.limit.saturating_add(1) - page.len();
+            let records = env.store.scan(shard, after.as_deref(), room, PAGE_BYTES_MAX);
+            let Some((last, _)) = records.last() else { break };
+            after = Some(last.clone());
+            for (key, record) in records {
+                if page.len() == scan.limit || bytes >= PAGE_BYTES_MAX {
+                    more = true;
+                    break 'looks;
+                }
+                let committed = match self.flights.get(&key) {
+                    Some(Flight { stage: Stage::Writing(_), before, .. }) => before.clone(),
+                    _ => Some(record),
+                };
+                let Some(record) = committed else { continue };
+                if record.expires_at_ms.is_some_and(|at| at <= env.now.wall_ms) && record.is_live() {
+                    late.push(key);
+                } else if let Some(value) = record.value {
+                    bytes += key.len() + value.len();
+                    page.push((key, value, record.revision));
+                }
+            }
+        }
+        if late.is_empty() { Ok(Outcome::Page(page, more)) } else { Err(late) }
     }
 }
 
@@ -607,37 +643,15 @@ impl Replica {
             return;
         }
         let mut expired: Vec<Bytes> = Vec::new();
-        let mut waiting = VecDeque::new();
         for scan in std::mem::take(&mut lead.scans) {
-            let after = scan.after.as_deref();
-            let records = env.store.scan(shard, after, scan.limit.saturating_add(1), 4 << 20);
-            let more = records.len() > scan.limit
-                || (records.len() < scan.limit && {
-                    let last = records.last().map(|(key, _)| key.clone());
-                    last.is_some_and(|last| !env.store.scan(shard, Some(&last), 1, usize::MAX).is_empty())
-                });
-            let mut page = Vec::new();
-            let mut late = Vec::new();
-            for (key, record) in records.into_iter().take(scan.limit) {
-                let committed = match lead.flights.get(&key) {
-                    Some(Flight { stage: Stage::Writing(_), before, .. }) => before.clone(),
-                    _ => Some(record),
-                };
-                let Some(record) = committed else { continue };
-                if record.expires_at_ms.is_some_and(|at| at <= env.now.wall_ms) && record.is_live() {
-                    late.push(key);
-                } else if let Some(value) = record.value {
-                    page.push((key, value, record.revision));
+            match lead.page(shard, &scan, env) {
+                Ok(page) => lead.reads.push((scan.token, page)),
+                Err(late) => {
+                    expired.extend(late);
+                    lead.scans.push_back(scan);
                 }
             }
-            if late.is_empty() {
-                lead.reads.push((scan.token, Outcome::Page(page, more)));
-            } else {
-                expired.extend(late);
-                waiting.push_back(scan);
-            }
         }
-        lead.scans = waiting;
         let idle: Vec<Bytes> = expired.into_iter().filter(|key| !lead.flights.contains_key(key)).collect();
         for key in idle {
             let deadline = env.now.mono + Nanos::from_millis(5000);

@@ -127,6 +127,7 @@ test("a lookup on real nodes; and the pictures of the README", async ({ page, ri
   await expect(page.getByText("“colour” belongs to")).toBeVisible();
   await expect(page).toHaveURL(/step=\d+$/, { timeout: 30_000 });
   await expect(page.getByRole("button", { name: "To the end" })).toBeDisabled();
+  await page.waitForTimeout(process.env.SCREENSHOTS ? 1500 : 0);
   await picture(page, "dashboard-lookup");
   load.kill("SIGINT");
   await ended(load);

@@ -77,6 +77,12 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
+/// Nodes count everybody a lookup came to, the one it began at included; here it counts how often it was handed on, as
+/// the lookups that are shown do, and the paper.
+fn hops_mean(contacts: u64, lookups: u64) -> Option<f64> {
+    ratio(contacts.saturating_sub(lookups), lookups)
+}
+
 fn node_stats(description: &Description) -> NodeStats {
     let raw = &description.stats;
     NodeStats {
@@ -94,7 +100,7 @@ fn node_stats(description: &Description) -> NodeStats {
         latency_p50_us: positive(raw.latency_p50_us),
         latency_p99_us: positive(raw.latency_p99_us),
         lookups: raw.lookups.into(),
-        lookup_hops_mean: ratio(raw.lookup_hops, raw.lookups),
+        lookup_hops_mean: hops_mean(raw.lookup_hops, raw.lookups),
         stabilize_rounds: raw.stabilize_rounds.into(),
         keys_sent: raw.keys_sent.into(),
         keys_received: raw.keys_received.into(),
@@ -125,7 +131,7 @@ pub(super) fn ring_stats(nodes: &[Node], raw: &[v1::NodeStats]) -> RingStats {
         latency_p50_us_max: heard().filter_map(|stats| stats.latency_p50_us).max(),
         latency_p99_us_max: heard().filter_map(|stats| stats.latency_p99_us).max(),
         lookups: sum(|it| it.lookups).into(),
-        lookup_hops_mean: ratio(sum(|it| it.lookup_hops), sum(|it| it.lookups)),
+        lookup_hops_mean: hops_mean(sum(|it| it.lookup_hops), sum(|it| it.lookups)),
         stabilize_rounds: sum(|it| it.stabilize_rounds).into(),
         keys_sent: sum(|it| it.keys_sent).into(),
         keys_received: sum(|it| it.keys_received).into(),

@@ -114,7 +114,12 @@ impl Gateway {
 
     /// Opens the WebSocket.
     pub async fn socket(&self, query: &str, origin: Option<&str>) -> Result<Socket, tungstenite::Error> {
-        let url = format!("ws://{}{}api/v1/ws{query}", self.address, self.base);
+        self.socket_at(&format!("api/v1/ws{query}"), origin).await
+    }
+
+    /// Opens the WebSocket at a path.
+    pub async fn socket_at(&self, path: &str, origin: Option<&str>) -> Result<Socket, tungstenite::Error> {
+        let url = format!("ws://{}{}{path}", self.address, self.base);
         let mut request = url.into_client_request()?;
         if let Some(origin) = origin {
             request.headers_mut().insert("origin", origin.parse().expect("a header"));

@@ -24,6 +24,10 @@ pub const FORWARDED: &str = "chord-forwarded";
 const TIME: Duration = Duration::from_secs(10);
 /// Longest time for an operation.
 const TIME_MAX: Duration = Duration::from_secs(60);
+/// Time after which a scan returns what it has found.
+const PAGE_TIME: Duration = Duration::from_millis(500);
+/// Most shards that a scan looks at together.
+const SCAN_AHEAD_MAX: u32 = 64;
 /// Most operations of one batch, and most under way of one pipeline.
 const OPERATIONS_MAX: usize = 1000;
 
@@ -240,6 +244,37 @@ impl KvService {
         })
     }
 
+    /// Up to `limit` entries of one shard, and whether there is more after the last of them.
+    async fn scan_shard(
+        &self,
+        shard: u32,
+        after: Option<Bytes>,
+        limit: usize,
+        keys_only: bool,
+        call: Call,
+    ) -> Result<(Vec<v1::ScanEntry>, bool), Status> {
+        let operation = Operation::Scan { shard: ShardId(shard), after: after.clone(), limit };
+        match self.driver.operate(operation, call.left()).await {
+            Outcome::Page(page, more) => {
+                let entry = |(key, value, version)| {
+                    let value = if keys_only { Bytes::new() } else { value };
+                    v1::ScanEntry { key, value, version: Some(from_version(&version)) }
+                };
+                Ok((page.into_iter().map(entry).collect(), more))
+            }
+            Outcome::NotLeader(Some(node)) if !call.forwarded => {
+                let cursor_there = cursor_bytes(shard, after.as_ref());
+                let only = v1::ScanRequest { shard, cursor: cursor_there, limit: limit as u32, keys_only };
+                let link = self.peers.link(&node.client_addr).map_err(Status::unavailable)?;
+                let mut kv = KvClient::new(link.channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+                let page = kv.scan(passed_on(only, call)).await?.into_inner();
+                let more = cursor(&page.next_cursor).is_some_and(|(next, _)| next == shard);
+                Ok((page.entries, more))
+            }
+            other => Err(failure(other)),
+        }
+    }
+
     async fn result(&self, operation: v1::Operation, call: Call) -> v1::OperationResult {
         use v1::operation_result::Kind;
         let result = match Single::of(operation) {
@@ -333,44 +368,38 @@ impl Kv for KvService {
         if shard >= shards {
             return Err(invalid("shard", &format!("must be below {shards}, not {shard}")));
         }
-        let mut entries: Vec<v1::ScanEntry> = Vec::new();
-        let mut bytes = 0;
+        let (begun, mut entries, mut bytes, mut ahead) = (Instant::now(), Vec::new(), 0, 1);
         // Shards are small: a page gathers as many as fit.
-        while entries.len() < limit && bytes < MESSAGE_BYTES_MAX / 4 && shard < shards {
-            let operation =
-                Operation::Scan { shard: ShardId(shard), after: after.clone(), limit: limit - entries.len() };
-            let (page, more) = match self.driver.operate(operation, call.left()).await {
-                Outcome::Page(page, more) => (page, more),
-                Outcome::NotLeader(Some(node)) if !call.forwarded => {
-                    let only = v1::ScanRequest {
-                        shard,
-                        cursor: cursor_bytes(shard, after.as_ref()),
-                        limit: (limit - entries.len()) as u32,
-                        keys_only: scan.keys_only,
-                    };
-                    let link = self.peers.link(&node.client_addr).map_err(Status::unavailable)?;
-                    let mut kv = KvClient::new(link.channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-                    let page = kv.scan(passed_on(only, call)).await?.into_inner();
-                    entries.extend(page.entries);
-                    match cursor(&page.next_cursor) {
-                        Some(next) => (shard, after) = next,
-                        None => shard = shards,
-                    }
-                    continue;
+        'page: while entries.len() < limit && bytes < MESSAGE_BYTES_MAX / 4 && shard < shards {
+            // What was found so far is better than nothing.
+            if begun.elapsed() > PAGE_TIME {
+                break;
+            }
+            let looks = (shard..shards.min(shard + ahead)).map(|look| {
+                let after = after.take();
+                self.scan_shard(look, after, limit - entries.len(), scan.keys_only, call)
+            });
+            let pages = futures::future::try_join_all(looks.collect::<Vec<_>>()).await?;
+            let (found, looked) = (pages.iter().map(|(page, _)| page.len()).sum::<usize>(), pages.len());
+            for (mut page, mut more) in pages {
+                more |= page.len() > limit - entries.len();
+                page.truncate(limit - entries.len());
+                after = page.last().map(|entry| entry.key.clone()).filter(|_| more);
+                bytes += page.iter().map(|entry| entry.key.len() + entry.value.len()).sum::<usize>();
+                entries.extend(page);
+                if more {
+                    break;
                 }
-                other => return Err(failure(other)),
-            };
-            after = page.last().map(|(key, _, _)| key.clone()).filter(|_| more);
-            if !more {
                 shard += 1;
+                if entries.len() == limit || bytes >= MESSAGE_BYTES_MAX / 4 {
+                    break 'page;
+                }
             }
-            for (key, value, version) in page {
-                bytes += key.len() + value.len();
-                let value = if scan.keys_only { Bytes::new() } else { value };
-                entries.push(v1::ScanEntry { key, value, version: Some(from_version(&version)) });
-            }
+            // As many as should fill the page, from how full these were.
+            let wanted = (limit - entries.len()) * looked / found.max(1);
+            ahead = (wanted as u32).min(ahead * 2).clamp(1, SCAN_AHEAD_MAX);
             // For somebody who passed it on, one shard: the next may be led elsewhere.
-            if call.forwarded && !more {
+            if call.forwarded {
                 break;
             }
         }

@@ -7,7 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -36,9 +36,20 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> anyhow::R
     }
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses now, and that stays free while its node is down: below those that the system gives to
+/// connections, and each handed out once.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    const PORTS: std::ops::Range<u32> = 12_000..17_000;
+    static HANDED_OUT: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        // Another process of these tests begins elsewhere.
+        let number = HANDED_OUT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(331));
+        let port = u16::try_from(PORTS.start + number % (PORTS.end - PORTS.start))?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port in {PORTS:?} is free")
 }
 
 /// A node process with its directory and ports, which stay the same over restarts.

@@ -4,7 +4,7 @@
 use crate::{
     cli,
     failure::{Failure, Result, local},
-    supervise::Program,
+    supervise::{Program, Stop},
 };
 use chord_client::{Client, ClientSettings, Endpoints};
 use std::{
@@ -18,7 +18,6 @@ use tokio::{
     net::TcpStream,
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
 
 /// Ports from one node to the next.
 const PORTS_PER_NODE: u16 = 10;
@@ -30,18 +29,18 @@ pub async fn run(args: cli::Dev, name: &str) -> Result {
     let plan = Plan::new(&args)?;
     plan.check_ports()?;
     std::fs::create_dir_all(&plan.dir).map_err(local(format!("cannot create {}", plan.dir.display())))?;
-    let stop = CancellationToken::new();
+    let stop = Stop::default();
     let mut running = JoinSet::new();
     let signals = tokio::spawn(stop_on_signal(stop.clone()));
     let up = tokio::select! {
         up = plan.start(&mut running, &stop) => up,
-        () = stop.cancelled() => Ok(()),
+        () = stop.soon.cancelled() => Ok(()),
     };
-    if up.is_ok() && !stop.is_cancelled() {
+    if up.is_ok() && !stop.soon.is_cancelled() {
         plan.greet(name);
-        stop.cancelled().await;
+        stop.soon.cancelled().await;
     }
-    stop.cancel();
+    stop.soon.cancel();
     let mut clean = true;
     while let Some(ended) = running.join_next().await {
         clean &= ended.unwrap_or(false);
@@ -56,17 +55,22 @@ pub async fn run(args: cli::Dev, name: &str) -> Result {
     Ok(())
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
+async fn stop_on_signal(stop: Stop) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return;
     };
-    tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
+    for (token, text) in [
+        (&stop.soon, "stopping all nodes; this takes some seconds (again: at once, which loses nothing either)"),
+        (&stop.now, "killing all nodes; their data is safe"),
+    ] {
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        eprintln!("\n{text}");
+        token.cancel();
     }
-    eprintln!("\nstopping all nodes; this takes some seconds");
-    stop.cancel();
 }
 
 /// What runs where.
@@ -115,7 +119,7 @@ impl Plan {
         Ok(())
     }
 
-    async fn start(&self, running: &mut JoinSet<bool>, stop: &CancellationToken) -> Result {
+    async fn start(&self, running: &mut JoinSet<bool>, stop: &Stop) -> Result {
         let mut launch = |program: &Program| -> Result {
             let child = program.start()?;
             running.spawn(program.clone().keep(child, stop.clone()));

@@ -2,7 +2,7 @@
 use crate::{
     cli::{self, Global, Output},
     connect,
-    failure::{Failure, Result},
+    failure::{Exit, Failure, Result},
     journal::{Content, Fact, Journal, Keys, Known, Verdict},
     print,
 };
@@ -98,6 +98,13 @@ async fn stop_on_signal(stop: CancellationToken) {
     }
     eprintln!("ending: waiting for operations under way");
     stop.cancel();
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+    }
+    // The journal has what was acknowledged, and that the rest was sent.
+    eprintln!("ended at once; the outcome of operations under way stays open in the journal");
+    std::process::exit(i32::from(Exit::OutcomeUnknown as u8));
 }
 
 /// Brings the journal to the disk and tells how far things are.

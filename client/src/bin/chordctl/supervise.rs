@@ -17,6 +17,15 @@ const STEADY: Duration = Duration::from_secs(30);
 /// Time to stop by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(40);
 
+/// When to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// With grace.
+    pub soon: CancellationToken,
+    /// Without.
+    pub now: CancellationToken,
+}
+
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -49,13 +58,13 @@ impl Program {
     }
 
     /// Runs it until `stop`, then ends it with SIGTERM and waits. Returns whether it ended well.
-    pub async fn keep(self, mut child: Child, stop: CancellationToken) -> bool {
+    pub async fn keep(self, mut child: Child, stop: Stop) -> bool {
         let mut backoff = BACKOFF_MIN;
         loop {
             let begun = Instant::now();
             let ended = tokio::select! {
                 ended = child.wait() => ended,
-                () = stop.cancelled() => return self.end(child).await,
+                () = stop.soon.cancelled() => return self.end(child, &stop.now).await,
             };
             backoff = next_backoff(backoff, begun.elapsed());
             let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -68,7 +77,7 @@ impl Program {
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(backoff) => {}
-                    () = stop.cancelled() => return true,
+                    () = stop.soon.cancelled() => return true,
                 }
                 match self.start() {
                     Ok(again) => break child = again,
@@ -79,20 +88,22 @@ impl Program {
         }
     }
 
-    async fn end(&self, mut child: Child) -> bool {
+    async fn end(&self, mut child: Child, now: &CancellationToken) -> bool {
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         // No process, no signal: it has ended by itself.
         if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::TERM)) {
             eprintln!("{}: cannot be told to stop: {error}", self.name);
         }
-        match tokio::time::timeout(GRACE, child.wait()).await {
-            Ok(status) => status.is_ok_and(|status: ExitStatus| status.success()),
-            Err(_) => {
-                eprintln!("{} does not stop within {} s and is killed; its data is safe", self.name, GRACE.as_secs());
-                let _ = child.kill().await;
-                false
-            }
+        let late = tokio::select! {
+            status = child.wait() => return status.is_ok_and(|status: ExitStatus| status.success()),
+            () = now.cancelled() => false,
+            () = tokio::time::sleep(GRACE) => true,
+        };
+        if late {
+            eprintln!("{} does not stop within {} s and is killed; its data is safe", self.name, GRACE.as_secs());
         }
+        let _ = child.kill().await;
+        false
     }
 }
 
@@ -125,7 +136,7 @@ mod tests {
             dir.path().display()
         );
         let program = shell(dir.path(), &script);
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         let kept = tokio::spawn(program.clone().keep(program.start().unwrap(), stop.clone()));
         let second = dir.path().join("second");
         let wait = async {
@@ -134,7 +145,19 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(30), wait).await.expect("it is started a second time");
-        stop.cancel();
+        stop.soon.cancel();
         assert!(kept.await.unwrap(), "SIGTERM ends it with code 0");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_takes_its_time_can_be_ended_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = shell(dir.path(), "trap '' TERM; while :; do sleep 0.05; done");
+        let stop = Stop::default();
+        let kept = tokio::spawn(program.clone().keep(program.start().unwrap(), stop.clone()));
+        stop.soon.cancel();
+        stop.now.cancel();
+        let clean = tokio::time::timeout(GRACE / 2, kept).await.expect("nobody waits for it").unwrap();
+        assert!(!clean);
     }
 }

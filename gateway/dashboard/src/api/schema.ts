@@ -62,7 +62,7 @@ export interface NodeStats {
   latencyP50Us: Count | null;
   latencyP99Us: Count | null;
   lookups: Count;
-  /** `null`: no lookup yet. */
+  /** How often a lookup is handed on; 0: who is asked owns the key. `null`: no lookup yet. */
   lookupHopsMean: number | null;
   stabilizeRounds: Count;
   keysSent: Count;

@@ -70,7 +70,7 @@ export function whyOf(via: string): string {
     case "successor":
       return `entry ${number} of its successor list: the closest it knows before the key`;
     case "owner":
-      return "its successor, which owns the key";
+      return "it owns the key";
     default:
       return via;
   }

@@ -5,7 +5,8 @@ export type Route =
   | { page: "ring"; node: Id | null }
   | { page: "lookup"; ask: Ask | null; step: number | null }
   | { page: "figures" }
-  | { page: "events" };
+  | { page: "events" }
+  | { page: "sandbox" };
 
 /** A question: where is this key (or this point), asked from that node (`null`: any)? */
 export interface Ask {
@@ -33,6 +34,7 @@ export function parseRoute(path: string, search: string): Route {
     }
     case "figures":
     case "events":
+    case "sandbox":
       return { page };
     default:
       return { page: "ring", node: null };

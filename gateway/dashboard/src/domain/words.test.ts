@@ -49,6 +49,7 @@ test("every view has an address, and every address a view", () => {
     { page: "lookup", ask: { kind: "id", text: id, from: null }, step: null },
     { page: "figures" },
     { page: "events" },
+    { page: "sandbox" },
   ];
   for (const route of routes) {
     const [path, search] = formatRoute(route).split("?");

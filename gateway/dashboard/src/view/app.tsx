@@ -1,14 +1,21 @@
-import { useEffect } from "react";
+import { lazy, Suspense, useEffect } from "react";
+import type { Ring } from "../api/schema";
+import type { Connection } from "../domain/connection";
+import type { Route } from "../domain/route";
 import { useRing } from "../store/context";
 import { useTheme } from "../store/media";
 import { useRoute } from "../store/route";
 import { StaleBanner } from "./connection";
-import { EventsPage } from "./events/page";
-import { FiguresPage } from "./figures/page";
 import { Header } from "./header";
 import { LookupPage } from "./lookup/page";
+import { Boundary } from "./parts/boundary";
 import { Notice } from "./parts/notice";
 import { RingPage } from "./ring/page";
+
+// The first view comes first; the others are small, and come when they are wanted.
+const SandboxPage = lazy(() => import("./sandbox/page"));
+const FiguresPage = lazy(async () => ({ default: (await import("./figures/page")).FiguresPage }));
+const EventsPage = lazy(async () => ({ default: (await import("./events/page")).EventsPage }));
 
 export function App() {
   const { ring, connection } = useRing();
@@ -22,19 +29,43 @@ export function App() {
       <Header ring={ring} connection={connection} page={route.page} theme={theme} shown={shown} onTheme={choose} />
       <StaleBanner connection={connection} />
       <main className="grid min-h-0 grow content-start gap-4 p-4 lg:grid-cols-[minmax(0,1fr)_26rem] lg:content-stretch lg:gap-6 lg:p-6 2xl:grid-cols-[minmax(0,1fr)_30rem]">
-        {!ring && <Waiting failed={connection.kind === "reconnecting"} />}
-        {ring && ring.nodes.length === 0 && <Empty name={ring.name} />}
-        {ring && ring.nodes.length > 0 && route.page === "ring" && (
-          <RingPage ring={ring} chosen={route.node} theme={shown} />
-        )}
-        {ring && ring.nodes.length > 0 && route.page === "lookup" && (
-          <LookupPage ring={ring} route={route} theme={shown} />
-        )}
-        {ring && ring.nodes.length > 0 && route.page === "figures" && <FiguresPage ring={ring} />}
-        {ring && ring.nodes.length > 0 && route.page === "events" && <EventsPage ring={ring} />}
+        <Boundary key={route.page}>
+          <Suspense fallback={<Middle>Loading …</Middle>}>
+            <View route={route} ring={ring} connection={connection} theme={shown} />
+          </Suspense>
+        </Boundary>
       </main>
     </div>
   );
+}
+
+interface ViewProps {
+  route: Route;
+  ring: Ring | null;
+  connection: Connection;
+  theme: string;
+}
+
+function View({ route, ring, connection, theme }: ViewProps) {
+  if (route.page === "sandbox") {
+    return <SandboxPage theme={theme} />;
+  }
+  if (!ring) {
+    return <Waiting failed={connection.kind === "reconnecting"} />;
+  }
+  if (ring.nodes.length === 0) {
+    return <Empty name={ring.name} />;
+  }
+  switch (route.page) {
+    case "ring":
+      return <RingPage ring={ring} chosen={route.node} theme={theme} />;
+    case "lookup":
+      return <LookupPage ring={ring} route={route} theme={theme} />;
+    case "figures":
+      return <FiguresPage ring={ring} />;
+    case "events":
+      return <EventsPage ring={ring} />;
+  }
 }
 
 /** Before the first picture. */

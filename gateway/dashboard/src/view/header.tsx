@@ -10,6 +10,7 @@ const VIEWS: { name: string; route: Route }[] = [
   { name: "Lookup", route: { page: "lookup", ask: null, step: null } },
   { name: "Figures", route: { page: "figures" } },
   { name: "Events", route: { page: "events" } },
+  { name: "Sandbox", route: { page: "sandbox" } },
 ];
 
 interface Props {

@@ -84,7 +84,7 @@ export function FiguresPage({ ring }: { ring: Ring }) {
       </Card>
       <Card title="Lookups" wide aside={plural(stats.lookups, "lookup")}>
         <dl className="grid grid-cols-2 gap-x-6 gap-y-4 sm:grid-cols-3">
-          <Figure name="Hops, mean" value={decimal(stats.lookupHopsMean)} note="as members counted them" />
+          <Figure name="Hops, mean" value={decimal(stats.lookupHopsMean)} note="from the member asked to the owner" />
           <Figure
             name="½ log₂ N"
             value={decimal(expectedHops(stats.nodes))}

@@ -59,7 +59,7 @@ export function LookupOverlay({ lookup, step, t, view, oneHop }: Props) {
       {from !== undefined && to !== undefined && t < 1 && (
         <Chord from={from} to={to} radius={inner} colour="var(--hop)" width={1.5} opacity={0.4} arrow={false} />
       )}
-      {turns.slice(0, step + 1).map((turn, at) => (
+      {turns.slice(0, t < 1 ? step : step + 1).map((turn, at) => (
         <Visited key={lookup.hops[at]?.node.id} turn={turn} number={at} view={view} newest={at === step && t === 1} />
       ))}
       {packet && <circle cx={packet.x} cy={packet.y} r={6} fill="var(--hop)" stroke="var(--paper)" strokeWidth={2} />}

@@ -141,7 +141,7 @@ function Measures({ node }: { node: Node }) {
           <Row name="Gets, puts, deletes since its start">
             {count(stats.gets)}, {count(stats.puts)}, {count(stats.deletes)}
           </Row>
-          <Row name="Lookups it answered">
+          <Row name="Lookups begun at it">
             {stats.lookupHopsMean === null
               ? "none yet"
               : `${count(stats.lookups)}, ${decimal(stats.lookupHopsMean)} hops on average`}

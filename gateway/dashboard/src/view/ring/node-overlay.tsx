@@ -1,4 +1,4 @@
-import type { FoldedFinger, Id, Node } from "../../api/schema";
+import type { Id, Node } from "../../api/schema";
 import { arcLine, place, wrap } from "../../domain/geometry";
 import type { Posed } from "../../domain/motion";
 import { replicaSet } from "../../domain/ring";
@@ -10,7 +10,8 @@ interface Props {
   posed: readonly Posed[];
   view: View;
   replicationFactor: number;
-  fingers: readonly FoldedFinger[];
+  /** Targets of its fingers. */
+  fingers: readonly Id[];
   /** The finger's target that is pointed at in the list. */
   marked: Id | null;
 }
@@ -23,7 +24,6 @@ export function NodeOverlay({ node, posed, view, replicationFactor, fingers, mar
     return null;
   }
   const inner = view.radius - view.band / 2 - 3;
-  const targets = new Set(fingers.flatMap((finger) => (finger.target ? [finger.target.id] : [])));
   const successor = node.successors[0];
   const line = (id: Id | null | undefined, props: Omit<Parameters<typeof Chord>[0], "from" | "to" | "radius">) => {
     const to = id === null || id === undefined || id === node.id ? undefined : turns.get(id);
@@ -31,7 +31,7 @@ export function NodeOverlay({ node, posed, view, replicationFactor, fingers, mar
   };
   return (
     <g data-overlay="node">
-      {[...targets].map((id) =>
+      {[...new Set(fingers)].map((id) =>
         line(id, {
           colour: id === marked ? "var(--joining)" : "var(--soft)",
           width: id === marked ? 2.5 : 1.1,

@@ -61,7 +61,7 @@ export function RingPage({ ring, chosen, theme }: { ring: Ring; chosen: Id | nul
                   posed={posed}
                   view={view}
                   replicationFactor={ring.replicationFactor}
-                  fingers={table?.folded ?? []}
+                  fingers={table?.folded.flatMap((finger) => finger.target?.id ?? []) ?? []}
                   marked={marked}
                 />
               ) : (

@@ -1,0 +1,68 @@
+import { useState } from "react";
+import type { Command, Frame } from "../../api/sandbox";
+import { LESSONS } from "../../domain/lessons";
+import { Section } from "../parts/figure";
+
+/** Prepared experiments, a step at a time. */
+export function Lessons({ frame, send }: { frame: Frame; send: (command: Command) => void }) {
+  const [chosen, setChosen] = useState("");
+  const [done, setDone] = useState(0);
+  const lesson = LESSONS.find((one) => one.id === chosen);
+  const next = lesson?.steps[done];
+  return (
+    <Section title="Lessons">
+      <label className="label" htmlFor="lesson">
+        What would you like to see?
+      </label>
+      <select
+        id="lesson"
+        className="field mt-1"
+        value={chosen}
+        onChange={(event) => {
+          setChosen(event.target.value);
+          setDone(0);
+        }}
+      >
+        <option value="">try things freely</option>
+        {LESSONS.map(({ id, title }) => (
+          <option key={id} value={id}>
+            {title}
+          </option>
+        ))}
+      </select>
+      {lesson && (
+        <div className="mt-3 space-y-3 text-[0.8125rem]">
+          <p className="text-soft">{lesson.intro}</p>
+          <ol className="space-y-2">
+            {lesson.steps.slice(0, done).map((step, at) => (
+              <li key={step.action} className={at === done - 1 ? "" : "text-soft"}>
+                <span className="font-medium">
+                  {at + 1}. {step.action}.
+                </span>{" "}
+                {step.text}
+              </li>
+            ))}
+          </ol>
+          {next ? (
+            <button
+              type="button"
+              className="button button-strong"
+              onClick={() => {
+                for (const command of next.commands(frame)) {
+                  send(command);
+                }
+                setDone(done + 1);
+              }}
+            >
+              {next.action}
+            </button>
+          ) : (
+            <button type="button" className="button" onClick={() => setDone(0)}>
+              From the start
+            </button>
+          )}
+        </div>
+      )}
+    </Section>
+  );
+}

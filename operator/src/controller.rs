@@ -195,12 +195,13 @@ async fn pass(ring: &ChordRing, apis: &Apis, context: &Context, memory: &mut Mem
     problems.extend(memory.refused.iter().map(|(_, why)| why.clone()));
     let may_change = problems.is_empty() && ring.spec.desired_state != DesiredState::Paused;
     let certificates = ensure_certificates(ring, &names, apis, memory, may_change).await.err();
-    if may_change && certificates.is_none() {
-        if let Err(error) = apis.apply_all(ring, &names, &context.namespace, memory).await {
-            let why = refusal(error)?;
-            memory.refused = Some((generation, why.clone()));
-            problems.push(why);
-        }
+    if may_change
+        && certificates.is_none()
+        && let Err(error) = apis.apply_all(ring, &names, &context.namespace, memory).await
+    {
+        let why = refusal(error)?;
+        memory.refused = Some((generation, why.clone()));
+        problems.push(why);
     }
     let world = observe(ring, &names, apis, memory).await?;
     let step = match &certificates {

@@ -180,12 +180,6 @@ impl Space {
         self.api::<ChordRing>().patch_scale(RING, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
     }
 
-    pub async fn annotate(&self, key: &str, value: Option<&str>) {
-        let patch = json!({ "metadata": { "annotations": { key: value } } });
-        let rings: Api<ChordRing> = self.api();
-        rings.patch(RING, &PatchParams::default(), &Patch::Merge(&patch)).await.expect("it is annotated");
-    }
-
     pub async fn ring(&self) -> ChordRing {
         self.api::<ChordRing>().get(RING).await.expect("the ring")
     }

@@ -3,7 +3,7 @@ use crate::space::{RING, Space, spec};
 use chord_operator::api::ChordRing;
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -68,12 +68,25 @@ async fn every_bad_value_is_refused_with_field_and_rule() {
         ("logging.level", json!("loud"), &["spec.logging.level"]),
         ("logging.format", json!("xml"), &["spec.logging.format", "Json"]),
     ];
+    let raw: Api<DynamicObject> =
+        Api::namespaced_with(space.client.clone(), &space.namespace, &ApiResource::erase::<ChordRing>(&()));
     for (path, bad, words) in table {
-        let message = refusal(space.apply(with(spec(3), path, bad.clone())).await);
+        let object = json!({
+            "apiVersion": "chordring.dev/v1alpha1", "kind": "ChordRing",
+            "metadata": { "name": RING }, "spec": with(spec(3), path, bad.clone()),
+        });
+        let object = serde_json::from_value(object).expect("an object");
+        let message = refusal(raw.create(&PostParams::default(), &object).await);
         for word in *words {
             assert!(message.contains(word), "{path} = {bad}: `{message}` does not say `{word}`");
         }
     }
+    let unknown = refusal(space.apply(with(spec(3), "replica", json!(3))).await);
+    assert!(unknown.contains("spec.replica"), "{unknown}");
+    let nothing = json!({ "apiVersion": "chordring.dev/v1alpha1", "kind": "ChordRing", "metadata": { "name": RING } });
+    let nothing =
+        refusal(raw.create(&PostParams::default(), &serde_json::from_value(nothing).expect("an object")).await);
+    assert!(nothing.contains("spec: Required value"), "{nothing}");
     assert!(space.api::<ChordRing>().get_opt(RING).await.expect("an answer").is_none(), "a bad ring was stored");
 }
 
@@ -134,11 +147,8 @@ async fn empty_spec_is_a_ring_of_three_with_everything_spelled_out() {
         assert_eq!(stored.pointer(path), Some(&value), "{path}");
     }
     // Stored so, not only filled in by this reader.
-    let raw: Api<kube::core::DynamicObject> = Api::namespaced_with(
-        space.client.clone(),
-        &space.namespace,
-        &kube::discovery::ApiResource::erase::<ChordRing>(&()),
-    );
+    let raw: Api<DynamicObject> =
+        Api::namespaced_with(space.client.clone(), &space.namespace, &ApiResource::erase::<ChordRing>(&()));
     let raw = raw.get(RING).await.expect("the ring");
     assert_eq!(raw.data["spec"]["ring"]["shards"], json!(4096));
     space.scale(5).await.expect("a ring with only defaults can be scaled");

@@ -20,8 +20,10 @@ pub fn check(world: &World, step: &Step) -> Result<(), String> {
                     Err("the top member does not answer".into())
                 };
             };
+            let mut listed = world.words.values().flatten().flat_map(|other| &other.members);
+            let counted = listed.any(|listed| listed.id == word.id && !listed.state.is_gone());
             match word.state {
-                State::Empty if word.ring_id.is_empty() => Ok(()),
+                State::Empty if word.ring_id.is_empty() && !counted => Ok(()),
                 State::Left if word.shards_held == 0 && world.held_before => world.is_whole_without(Some(word)),
                 state => Err(format!("the top member is {state:?}")),
             }

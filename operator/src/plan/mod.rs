@@ -234,13 +234,14 @@ fn joins(world: &World) -> Option<Step> {
         return Some(wait(Reason::MemberLost, format!("member {ordinal} {text}; to start anew: {way_out}")));
     }
     let empty = world.in_state(State::Empty);
-    let ordinal = empty.iter().copied().find(|ordinal| *ordinal < world.desired)?;
     let serving = world.in_state(State::Serving);
-    if serving.is_empty() {
-        return starting(world).or_else(|| Some(bootstrap(world)));
-    }
+    // Also of a place that is to go: the ring would count on its old member for ever.
     if let Some(step) = lost_volumes(world, &empty, &serving) {
         return Some(step);
+    }
+    let ordinal = empty.iter().copied().find(|ordinal| *ordinal < world.desired)?;
+    if serving.is_empty() {
+        return starting(world).or_else(|| Some(bootstrap(world)));
     }
     if let Err(why) = world.is_whole_without(None) {
         return Some(wait(

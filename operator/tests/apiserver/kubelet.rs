@@ -86,16 +86,17 @@ async fn chord_node() -> &'static PathBuf {
     NODE.get_or_init(find).await
 }
 
-/// GET of a path that is answered with 200.
-async fn is_ok(port: u16, path: &str) -> bool {
+/// The answer to a GET, when it is 200.
+pub async fn get(port: u16, path: &str) -> Option<String> {
     let ask = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        Ok::<_, io::Error>(answer.split(' ').nth(1) == Some("200"))
+        Ok::<_, io::Error>(answer)
     };
-    tokio::time::timeout(Duration::from_secs(2), ask).await.is_ok_and(|answer| answer.unwrap_or(false))
+    let answer = tokio::time::timeout(Duration::from_secs(2), ask).await.ok()?.ok()?;
+    (answer.split(' ').nth(1) == Some("200")).then_some(answer)
 }
 
 impl Kubelet {
@@ -115,15 +116,19 @@ impl Kubelet {
         *self.state().ports.entry(pod.to_owned()).or_insert_with(|| [free_port(), free_port(), free_port()])
     }
 
-    /// Reaches a member by the name it has in a cluster.
-    pub fn dial(&self) -> Dial {
-        let kubelet = self.clone();
+    /// Internal port of a member whose process runs, by the name it has in a cluster.
+    fn port_of(&self, addr: &str) -> Option<u16> {
+        let (pod, rest) = addr.split_once('.')?;
+        let state = self.state();
+        let running = state.processes.values().any(|process| process.pod == pod);
+        let here = rest.split('.').nth(1) == Some(&self.namespace);
+        state.ports.get(pod).filter(|_| running && here).map(|ports| ports[0])
+    }
+
+    /// Reaches the members that these look after.
+    pub fn dial(kubelets: Vec<Kubelet>) -> Dial {
         Arc::new(move |addr| {
-            let port = addr.split('.').next().and_then(|pod| {
-                let state = kubelet.state();
-                let running = state.processes.values().any(|process| process.pod == pod);
-                state.ports.get(pod).filter(|_| running).map(|ports| ports[0])
-            });
+            let port = kubelets.iter().find_map(|kubelet| kubelet.port_of(&addr));
             Box::pin(async move {
                 let port = port.ok_or_else(|| io::Error::other("no pod of this name runs"))?;
                 Ok(Box::new(TcpStream::connect(("127.0.0.1", port)).await?) as Box<dyn Io>)
@@ -209,7 +214,7 @@ impl Kubelet {
             if !self.is_running(&uid) && !self.state().held.contains(&name) {
                 self.start(pod).await?;
             }
-            self.is_running(&uid) && is_ok(self.ports(&name)[2], "/readyz").await
+            self.is_running(&uid) && get(self.ports(&name)[2], "/readyz").await.is_some()
         } else {
             true
         };

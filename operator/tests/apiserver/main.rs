@@ -6,6 +6,7 @@ mod crashes;
 mod kubelet;
 mod lifecycle;
 mod loss;
+mod objects;
 mod refused;
 mod scale;
 mod space;

@@ -95,7 +95,7 @@ impl Space {
         let namespace = json!({ "metadata": { "name": name, "labels": labels } });
         let namespace: Namespace = serde_json::from_value(namespace).expect("a namespace");
         namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
-        let dir = cluster.dir.join(name);
+        let dir = cluster.dir.join(format!("space-{name}"));
         std::fs::create_dir_all(&dir).expect("a directory");
         let kubelet = Kubelet::new(client.clone(), name, dir);
         let task = tokio::spawn(kubelet.clone().run());
@@ -131,16 +131,27 @@ impl Space {
         self.api().create(&PostParams::default(), &object).await.expect("it is made");
     }
 
-    fn run(&self, client: Client, epoch: u64) -> impl Future<Output = ()> + Send + use<> {
-        let context = Context::new(client, "chord:test".into(), "ops".into(), epoch).dial(self.kubelet.dial());
-        let namespaces = [self.namespace.clone()];
+    fn run(&self, client: Client, epoch: u64, others: &[&Space]) -> impl Future<Output = ()> + Send + use<> {
+        let spaces = || others.iter().copied().chain([self]);
+        let dial = Kubelet::dial(spaces().map(|space| space.kubelet.clone()).collect());
+        let namespaces: Vec<String> = spaces().map(|space| space.namespace.clone()).collect();
+        let context = Context::new(client, "chord:test".into(), "ops".into(), epoch).dial(dial);
         async move { controller::run(Arc::new(context), &namespaces, std::future::pending()).await }
+    }
+
+    async fn start(&self, others: &[&Space]) -> Operator {
+        let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
+        Operator { task: tokio::spawn(self.run(self.cluster.client(OPERATOR).await, epoch, others)) }
     }
 
     /// Starts an operator, with an epoch above all before.
     pub async fn operator(&self) -> Operator {
-        let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
-        Operator { task: tokio::spawn(self.run(self.cluster.client(OPERATOR).await, epoch)) }
+        self.start(&[]).await
+    }
+
+    /// Starts one that looks after another namespace as well.
+    pub async fn operator_with(&self, other: &Space) -> Operator {
+        self.start(&[other]).await
     }
 
     /// Runs an operator that dies instead of its n-th write to the API (from 0). Whether it came to that within
@@ -162,7 +173,7 @@ impl Space {
         });
         let client = Client::new(service, "default");
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
-        let operator = Operator { task: tokio::spawn(self.run(client, epoch)) };
+        let operator = Operator { task: tokio::spawn(self.run(client, epoch, &[])) };
         let died = tokio::time::timeout(patience, died.notified()).await.is_ok();
         operator.crash().await;
         died

@@ -221,7 +221,9 @@ impl<S: Store> Core<S> {
             }
             MemberState::Leaving => {
                 let me = self.own.node.key;
-                if self.shards.is_empty_handed(&me, now.mono, &self.shared) {
+                let (shards, env) = shards!(self, now, rng);
+                shards.ask_release(env);
+                if self.shards.is_empty_handed(&me, &self.shared) {
                     self.set_state(MemberState::Left);
                     self.tell("leave", Some(self.own.node.clone()), "handed everything over and left".into());
                     self.with_ring(now, rng, |ring, env| ring.depart(env));

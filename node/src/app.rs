@@ -90,6 +90,7 @@ impl App {
             move |seq| driver.send(Command::Input(Input::Persisted(seq)))
         };
         let store = FjallStore::open(&data.store(), persisted).context("cannot open the store in --data-dir")?;
+        let pending = store.pending();
         let mut rng = ChaCha12Rng::from_rng(&mut rand::rng());
         let clock = Clock::start();
         let core = Core::start(clock.now(), &mut rng, store, me, args.settings()).map_err(anyhow::Error::msg)?;
@@ -100,6 +101,7 @@ impl App {
         tracing::info!(name = me.name, id = %me.id(), incarnation = me.incarnation, state = ?core.state(), "starting");
         driver.start(core, rng, clock, commands, peers.clone())?;
         let probes = Probes { driver: driver.clone(), metrics, tls: tls.clone() };
+        tokio::spawn(disk::watch(args.data_dir.clone(), pending, driver.clone()));
         Ok(App { args, driver, internal, client, http, peers, tls, probes, me, _data: data })
     }
 
@@ -151,7 +153,6 @@ impl App {
         let internal_server = tokio::spawn(internal_server);
         let client_server = tokio::spawn(client_server);
         tokio::spawn(http_server.into_future());
-        tokio::spawn(disk::watch(args.data_dir.clone(), driver.clone()));
         if let Some(tls) = tls.clone() {
             tokio::spawn(tls.follow());
         }

@@ -79,6 +79,7 @@ impl Watch {
         }
         if let Some(before) = self.metas.insert((owner, shard), meta.clone()) {
             let same = before.config.epoch == config.epoch;
+            let held = same && before.installed && meta.installed;
             if before.config.epoch > config.epoch {
                 self.fail(format!(
                     "n-{index} went back from configuration {} of shard {} to {}",
@@ -92,7 +93,7 @@ impl Watch {
             } else if same && before.installed && !meta.installed {
                 self.fail(format!("n-{index} forgot that it holds shard {}", shard.0));
             }
-            if let (Some(old), Some(new), true) = (&before.seal, &meta.seal, same) {
+            if let (Some(old), Some(new), true) = (&before.seal, &meta.seal, held) {
                 if old.ballot < new.ballot && old.ballot.index() != new.ballot.index() {
                     trace.sometimes(if old.next == new.next {
                         "seal finished by another leader"
@@ -100,7 +101,7 @@ impl Watch {
                         "rival seals"
                     });
                 }
-            } else if before.seal.is_some() && meta.seal.is_none() && same {
+            } else if before.seal.is_some() && meta.seal.is_none() && held {
                 trace.sometimes("undecided seal lifted");
             }
             if before.installed && !same && !meta.installed {

@@ -101,6 +101,9 @@ impl World {
                 MemberState::Serving | MemberState::Joining if self.operator.leaving.contains(&index) => {
                     self.admin(index, AdminAction::Leave);
                 }
+                MemberState::Leaving if !self.operator.leaving.contains(&index) => {
+                    self.admin(index, AdminAction::AbortLeave);
+                }
                 MemberState::Left
                     if node.disk.borrow().durable.node.as_ref().is_some_and(|kept| kept.node.state.is_final()) =>
                 {
@@ -321,7 +324,9 @@ impl World {
             let sealed = |(_, disk): (&MemberKey, &Rc<RefCell<Disk>>)| {
                 let disk = disk.borrow();
                 let meta = disk.durable.shards.get(shard).and_then(|data| data.meta.as_ref());
-                !disk.wiped && meta.is_some_and(|meta| meta.config.epoch >= config.epoch && meta.seal.is_some())
+                !disk.wiped
+                    && meta
+                        .is_some_and(|meta| meta.installed && meta.config.epoch >= config.epoch && meta.seal.is_some())
             };
             !self.watch.disks.iter().any(sealed)
                 && config.members.len() >= 3

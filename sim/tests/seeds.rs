@@ -7,8 +7,8 @@ use std::{
 };
 
 /// Seeds of each family, unless `SEEDS` says otherwise.
-const SWARM: u64 = 800;
-const KILL_ONE: u64 = 60;
+const SWARM: u64 = 400;
+const KILL_ONE: u64 = 30;
 
 fn seeds(default: u64) -> u64 {
     match std::env::var("SEEDS") {

@@ -36,6 +36,8 @@ pub(crate) struct Leader {
     pub phase: Phase,
     /// Members known to have installed this configuration.
     pub installed: BTreeSet<MemberKey>,
+    /// Members known to keep no seal of an earlier attempt.
+    pub unsealed: BTreeSet<MemberKey>,
     /// Snapshots on their way to members that have not.
     pub shipments: BTreeMap<MemberKey, Shipment>,
     pub prepared_at: Nanos,
@@ -228,6 +230,7 @@ impl Replica {
             ballot,
             phase: Phase::Preparing { promises: BTreeMap::new() },
             installed: BTreeSet::new(),
+            unsealed: BTreeSet::new(),
             shipments: BTreeMap::new(),
             prepared_at: env.now.mono,
         });
@@ -311,7 +314,17 @@ impl Replica {
         let Some(leader) = &mut self.leader else { return };
         leader.installed.insert(from);
         leader.shipments.remove(&from);
-        let Phase::Preparing { promises } = &mut leader.phase else { return };
+        if seal.is_none() {
+            leader.unsealed.insert(from);
+        }
+        let Phase::Preparing { promises } = &mut leader.phase else {
+            if seal.is_some() {
+                // It was not among the majority: any word of this leader lifts the seal.
+                let confirm = ShardKind::Confirm { number: 0 };
+                env.send(&from, message(self.shard, leader.config.epoch, leader.ballot, confirm));
+            }
+            return;
+        };
         promises.insert(from, (seal, digest));
         if promises.len() < leader.config.majority() || !promises.contains_key(&env.me) {
             return;
@@ -526,6 +539,7 @@ impl Replica {
         let Some(leader) = &mut self.leader else { return };
         let majority = leader.config.majority();
         leader.installed.insert(from);
+        leader.unsealed.insert(from);
         let Phase::Leading(lead) = &mut leader.phase else { return };
         let Some(flight) = lead.flights.get_mut(&key) else { return };
         let Stage::Writing(writing) = &mut flight.stage else { return };
@@ -577,6 +591,7 @@ impl Replica {
     fn on_confirm_ack<S: Store>(&mut self, from: MemberKey, number: u64, env: &mut Env<S>) {
         let Some(leader) = &mut self.leader else { return };
         let majority = leader.config.majority();
+        leader.unsealed.insert(from);
         let Phase::Leading(lead) = &mut leader.phase else { return };
         let Some(round) = lead.round.as_mut().filter(|round| round.number == number) else { return };
         round.acks.insert(from);

@@ -56,7 +56,9 @@ impl Shards {
     pub fn load<S: Store>(env: &mut Env<S>) -> Shards {
         let mut shards = Shards::default();
         for (shard, meta) in env.store.metas() {
-            env.shared.learn(MapEntry { shard, config: meta.config.clone(), leader: None });
+            if meta.config.epoch > 0 {
+                env.shared.learn(MapEntry { shard, config: meta.config.clone(), leader: None });
+            }
             let mut replica = Replica::new(shard, meta);
             if replica.meta.installed {
                 let at = env.jittered(Nanos(0), BUSY_LOOK);
@@ -267,11 +269,17 @@ impl Shards {
             })
     }
 
+    /// Asks to be let go where a configuration with this node may still come.
+    pub fn ask_release<S: Store>(&mut self, env: &mut Env<S>) {
+        for replica in self.replicas.values_mut() {
+            replica.ask_release(env);
+        }
+    }
+
     /// Whether nothing of the ring's data is the business of this node any more.
-    pub fn is_empty_handed(&self, me: &MemberKey, now: Nanos, shared: &Shared) -> bool {
-        let rid = |replica: &Replica| {
-            !replica.meta.installed && replica.closing.is_none() && !replica.is_expected(now, shared)
-        };
+    pub fn is_empty_handed(&self, me: &MemberKey, shared: &Shared) -> bool {
+        let rid =
+            |replica: &Replica| !replica.meta.installed && replica.closing.is_none() && !replica.is_expected(shared);
         self.replicas.values().all(rid) && shared.map.values().all(|entry| entry.config.index_of(me).is_none())
     }
 

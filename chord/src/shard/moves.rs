@@ -8,10 +8,10 @@ use crate::{
     member::MemberKey,
     msg::{MapEntry, ShardKind},
     shard::{
-        config::{Ballot, Config, ReplicaMeta, ShardId},
+        config::{Ballot, Config, ReplicaMeta, Seal, ShardId},
         digest::summand,
         env::{Env, Shared, message},
-        leader::{BUSY_LOOK, Phase, RESEND},
+        leader::{BUSY_LOOK, Leader, Phase, RESEND},
         record::Record,
         replica::Replica,
     },
@@ -86,6 +86,7 @@ pub(crate) struct Shipment {
 
 /// Parts received and not applied yet.
 pub(crate) struct Incoming {
+    next: Config,
     from: MemberKey,
     epoch: u64,
     ballot: Ballot,
@@ -95,8 +96,6 @@ pub(crate) struct Incoming {
     final_records: BTreeMap<Bytes, Record>,
     pre_part: u32,
     part: u32,
-    /// When the last part came.
-    at: Nanos,
 }
 
 /// Fields of an install message.
@@ -108,6 +107,13 @@ pub(crate) struct Part {
     pub digest: u128,
     pub pre_copy: bool,
     pub full: bool,
+}
+
+impl Incoming {
+    /// What this node gave its word for: the configuration it has a whole copy for.
+    pub fn word(self) -> Option<Seal> {
+        self.complete.then_some(Seal { ballot: self.ballot, next: self.next })
+    }
 }
 
 impl Shipment {
@@ -432,12 +438,20 @@ impl Replica {
             .is_some_and(|incoming| incoming.from == from && incoming.epoch == epoch && incoming.ballot == ballot);
         if !known {
             let (pre_copied, final_records) = (BTreeMap::new(), BTreeMap::new());
-            let (complete, pre_part, part, at) = (false, 0, 0, env.now.mono);
-            self.incoming =
-                Some(Incoming { from, epoch, ballot, pre_copied, complete, final_records, pre_part, part, at });
+            let (complete, pre_part, part) = (false, 0, 0);
+            self.incoming = Some(Incoming {
+                next: next.clone(),
+                from,
+                epoch,
+                ballot,
+                pre_copied,
+                complete,
+                final_records,
+                pre_part,
+                part,
+            });
         }
         let Some(incoming) = &mut self.incoming else { return };
-        incoming.at = env.now.mono;
         env.shared.counters.keys_received += records.len() as u64;
         if pre_copy {
             if full && part == 0 {
@@ -454,7 +468,12 @@ impl Replica {
                 incoming.pre_part += 1;
                 incoming.complete |= last;
             }
-            return env.send(&from, ack(last, false));
+            let word = Seal { ballot, next };
+            if incoming.complete && !self.meta.installed && self.meta.seal.as_ref() != Some(&word) {
+                self.meta.seal = Some(word);
+                self.save(env);
+            }
+            return env.send_durable(&from, ack(last, false));
         }
         if part == 0 {
             incoming.final_records.clear();
@@ -553,11 +572,33 @@ impl Replica {
         }
     }
 
-    /// Whether this node took a copy for a configuration that may still come.
-    pub fn is_expected(&self, now: Nanos, shared: &Shared) -> bool {
-        let Some(incoming) = &self.incoming else { return false };
-        let settled = shared.map.get(&self.shard).is_some_and(|entry| entry.config.epoch > incoming.epoch);
-        !settled && now.since(incoming.at) < CLOSING_MAX
+    /// The configuration that this node took a copy for and that may still come, with the attempt it was for. It is
+    /// kept as the seal of a shard that is not held here: a leader may have sealed with this node's word.
+    fn expected(&self) -> Option<&Seal> {
+        self.meta.seal.as_ref().filter(|_| !self.meta.installed)
+    }
+
+    /// Whether such a configuration may still come.
+    pub fn is_expected(&self, shared: &Shared) -> bool {
+        let newest = shared.map.get(&self.shard).map_or(0, |entry| entry.config.epoch);
+        self.expected().is_some_and(|seal| newest < seal.next.epoch)
+    }
+
+    /// Asks whether it may, so that this node can leave.
+    pub fn ask_release<S: Store>(&mut self, env: &mut Env<S>) {
+        if self.is_expected(env.shared) && env.now.mono.since(self.polled_at) >= Nanos::from_millis(1000) {
+            self.ask_members(env);
+        }
+    }
+
+    /// A leader says that nothing is kept or expected here. No earlier attempt's seal is left in its configuration,
+    /// and while this node is leaving it gives no later one its word.
+    pub fn release<S: Store>(&mut self, epoch: u64, ballot: Ballot, env: &mut Env<S>) {
+        let covers = |seal: &Seal| epoch >= seal.next.epoch || (epoch + 1 == seal.next.epoch && ballot >= seal.ballot);
+        if self.expected().is_some_and(covers) && env.is_leaving() {
+            self.meta.seal = None;
+            self.save(env);
+        }
     }
 
     /// Whether the next configuration is decided but does not live yet.
@@ -668,15 +709,20 @@ impl Replica {
         let long = self.outdated_since.is_some_and(|since| env.now.mono.since(since) > CLOSING_MAX);
         let pause = Nanos::from_millis(if long { 5000 } else { 1000 });
         if env.now.mono.since(self.polled_at) >= pause {
-            self.polled_at = env.now.mono;
-            let (epoch, members) = (entry.config.epoch, entry.config.members.clone());
-            let me = env.me;
-            for member in members.into_iter().filter(|member| *member != me) {
-                let request = ShardKind::MapRequest { shards: vec![self.shard] };
-                env.send(&member, message(self.shard, epoch, Ballot::ZERO, request));
-            }
+            self.ask_members(env);
         }
         self.wake(env.now.mono + Nanos::from_millis(300), env);
+    }
+
+    fn ask_members<S: Store>(&mut self, env: &mut Env<S>) {
+        let Some(entry) = env.shared.map.get(&self.shard) else { return };
+        let (epoch, members) = (entry.config.epoch, entry.config.members.clone());
+        self.polled_at = env.now.mono;
+        let me = env.me;
+        for member in members.into_iter().filter(|member| *member != me) {
+            let request = ShardKind::MapRequest { shards: vec![self.shard] };
+            env.send(&member, message(self.shard, epoch, Ballot::ZERO, request));
+        }
     }
 
     /// Somebody who keeps records of an older configuration asks: tell, retire or bring up to date.
@@ -686,14 +732,13 @@ impl Replica {
             let update = ShardKind::MapUpdate { entries: vec![entry] };
             env.send(&from, message(self.shard, epoch, Ballot::ZERO, update));
         }
-        let Some(leader) = self.leader.as_ref().filter(|leader| matches!(leader.phase, Phase::Leading(_))) else {
-            return;
-        };
-        if leader.config.index_of(&from).is_some() {
+        let Some(Leader { config, ballot, unsealed, phase: Phase::Leading(lead), .. }) = &self.leader else { return };
+        let wanted = lead.movement.as_ref().is_some_and(|movement| movement.next.index_of(&from).is_some());
+        if config.index_of(&from).is_some() {
             self.ship_to_newcomer(from, env);
-        } else if leader.installed.len() == leader.config.members.len() {
-            let retire = ShardKind::Retire { next: leader.config.clone() };
-            env.send(&from, message(self.shard, leader.config.epoch, leader.ballot, retire));
+        } else if !wanted && config.members.iter().all(|member| unsealed.contains(member)) {
+            let retire = ShardKind::Retire { next: config.clone() };
+            env.send(&from, message(self.shard, config.epoch, *ballot, retire));
         }
     }
 }

@@ -134,7 +134,10 @@ impl Replica {
             ShardKind::InstallAck { part, last, pre_copy, mismatch } => {
                 self.on_install_ack(from, epoch, ballot, (part, last, pre_copy, mismatch), env);
             }
-            ShardKind::Retire { next } => self.on_retire(next, env),
+            ShardKind::Retire { next } => {
+                self.release(epoch, ballot, env);
+                self.on_retire(next, env);
+            }
             ShardKind::Handover => self.on_handover(epoch, env),
             ShardKind::MapRequest { .. } => self.on_map_request(from, env),
             ShardKind::MapUpdate { .. } => {}
@@ -193,6 +196,10 @@ impl Replica {
                 Some(ShardKind::WriteAck { key, version: record.version })
             }
             ShardKind::Confirm { number } if ballot == self.meta.promised && !sealed_against => {
+                if self.meta.seal.take().is_some() {
+                    // As with a write: whoever leads above this seal has seen that it was never decided.
+                    self.save(env);
+                }
                 Some(ShardKind::ConfirmAck { number })
             }
             ShardKind::Seal { next } if next.epoch == epoch + 1 => {
@@ -280,11 +287,13 @@ impl Replica {
         self.step_down(env);
         self.closing = None;
         env.shared.moving.remove(&self.shard);
-        self.incoming = None;
+        // A copy taken for a later configuration is gone, but not the word that went with it.
+        let seal =
+            self.incoming.take().and_then(|incoming| incoming.word()).filter(|seal| seal.next.epoch > next.epoch);
         self.outdated_since = None;
         env.shared.learn(MapEntry { shard: self.shard, config: next.clone(), leader: None });
         let previous = std::mem::take(&mut self.meta.config.members);
-        self.meta = ReplicaMeta { config: next, previous, installed: false, promised: Ballot::ZERO, seal: None };
+        self.meta = ReplicaMeta { config: next, previous, installed: false, promised: Ballot::ZERO, seal };
         self.seen = Ballot::ZERO;
         env.write(vec![Change::Clear(self.shard), Change::Meta(self.shard, self.meta.clone())]);
     }

@@ -17,7 +17,7 @@ use chord::{
     store::{Change, Expiry, NodeMeta, Seq, Store},
 };
 use commit::{Batch, Overlay};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, compaction::Leveled};
 use format::{decode_meta, decode_node, decode_record};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,6 +35,9 @@ pub(crate) fn fail(what: &str, error: &dyn std::fmt::Display) -> ! {
     eprintln!("chord-node: {what}: {error}");
     std::process::exit(EXIT_IO)
 }
+
+/// Size of a table on disk.
+const TABLE_BYTES: u64 = 8 << 20;
 
 /// fjall's keyspaces, shared by the core's thread (reads) and the commit thread (writes).
 struct Files {
@@ -65,16 +68,21 @@ impl FjallStore {
         let db = Database::builder(dir)
             .cache_size(32 << 20)
             .manual_journal_persist(true)
-            .max_journaling_size(128 << 20)
+            .max_journaling_size(64 << 20)
             .worker_threads(1)
             .open()?;
+        // Small tables: one compaction rewrites few of them, see `disk.rs` for the room it needs.
+        let strategy = Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
         let keyspace = |name: &str, memtable: u64| {
             db.keyspace(name, || {
-                KeyspaceCreateOptions::default().max_memtable_size(memtable).manual_journal_persist(true)
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(memtable)
+                    .compaction_strategy(strategy.clone())
+                    .manual_journal_persist(true)
             })
         };
         let files = Files {
-            records: keyspace("records", 16 << 20)?,
+            records: keyspace("records", TABLE_BYTES)?,
             metas: keyspace("metas", 4 << 20)?,
             digests: keyspace("digests", 4 << 20)?,
             expiries: keyspace("expiries", 4 << 20)?,
@@ -104,9 +112,10 @@ impl FjallStore {
         Ok(FjallStore { files, overlay, digests, seq: 0, commits })
     }
 
-    /// Bytes on disk.
-    pub fn disk_space(&self) -> u64 {
-        self.files.db.disk_space().unwrap_or_default()
+    /// A look at the bytes that are in memory and will need room on disk.
+    pub fn pending(&self) -> impl Fn() -> u64 + Send + 'static {
+        let db = self.files.db.clone();
+        move || db.write_buffer_size()
     }
 
     fn stored(&self, shard: ShardId, key: &[u8]) -> Option<Record> {

@@ -153,6 +153,13 @@ impl Cluster {
         serde_json::from_value(value).expect("a kubeconfig")
     }
 
+    /// Writes a kubeconfig for a program; gives back where it is.
+    pub fn kubeconfig_file(&self, user: &str) -> PathBuf {
+        let path = self.dir.join(format!("kubeconfig-{user}"));
+        std::fs::write(&path, serde_norway::to_string(&self.kubeconfig(user)).expect("YAML")).expect("it is written");
+        path
+    }
+
     /// How a user reaches the API.
     pub async fn config(&self, user: &str) -> Config {
         let options = KubeConfigOptions::default();

@@ -7,6 +7,7 @@ use kube::{
 use serde_json::json;
 use std::{
     net::TcpListener,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU16, Ordering},
@@ -27,18 +28,23 @@ pub struct Cluster {
     _children: Vec<Child>,
 }
 
-/// A command whose process is killed when this one ends or drops it, by any signal too: the pipe closes then.
+/// A command whose process is killed when this one ends or drops it, by any signal too: the pipe closes then. In a
+/// process group of its own: a signal to ours (Ctrl-C, `timeout`) must not end the watcher before its charge.
 pub fn guarded(program: &Path) -> Command {
     let mut command = Command::new("sh");
     let script = "exec 3<&0; (cat <&3 >/dev/null; kill -9 $$) & exec \"$@\" 3<&- </dev/null";
-    command.args(["-c", script, "sh"]).arg(program).stdin(Stdio::piped());
+    command.args(["-c", script, "sh"]).arg(program).stdin(Stdio::piped()).process_group(0);
     command
 }
 
 /// Removes a directory when this process has ended.
 fn sweeper(dir: &Path) -> Child {
     let mut command = Command::new("sh");
-    command.args(["-c", "cat >/dev/null; sleep 1; rm -rf \"$1\"", "sh"]).arg(dir).stdin(Stdio::piped());
+    command
+        .args(["-c", "cat >/dev/null; sleep 1; rm -rf \"$1\"", "sh"])
+        .arg(dir)
+        .stdin(Stdio::piped())
+        .process_group(0);
     command.spawn().expect("it starts")
 }
 

@@ -1,4 +1,6 @@
 //! `FjallStore`: what it shows before and after a restart, and what a crash leaves of it.
+mod files;
+
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use chord::{
@@ -10,6 +12,7 @@ use chord::{
     store::{Change, Seq, Store},
 };
 use chord_node::store::FjallStore;
+use files::copy;
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -303,20 +306,6 @@ fn failed_fsync_ends_the_process_before_anything_is_called_durable() -> anyhow::
     ensure!(output.status.code() == Some(chord_node::store::EXIT_IO), "{}: {complained}", output.status);
     ensure!(complained.contains("cannot write to the data directory"), "{complained}");
     ensure!(whole_batches(dir.path())? >= 1, "what was durable before is gone");
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use crate::{
     api::{
         ChordRing,
         spec::DesiredState,
-        status::{ChordRingStatus, Reason, types},
+        status::{ChordRingStatus, Reason},
         validate::problems,
     },
     build::Names,
@@ -51,7 +51,6 @@ const STATUS_MANAGER: &str = "chord-operator-status";
 const SOON: Duration = Duration::from_millis(1000);
 /// Time until the next look at a ring that is as it should be.
 const LATER: Duration = Duration::from_secs(15);
-
 /// Keys and bytes are told no more often than this.
 const RECOUNT: Duration = Duration::from_secs(30);
 
@@ -228,7 +227,6 @@ async fn pass(ring: &ChordRing, apis: &Apis, context: &Context, memory: &mut Mem
     };
     let status = report.status();
     measure(ring, &status);
-    let ready = status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     if ring.status.as_ref() != Some(&status) {
         // Applied, not merged: what is no longer in it must go, too.
         let object = json!({
@@ -248,7 +246,7 @@ async fn pass(ring: &ChordRing, apis: &Apis, context: &Context, memory: &mut Mem
         }
         memory.refused = Some((generation, refusal(error)?));
     }
-    let calm = matches!(step, Step::Idle) && ready;
+    let calm = matches!(step, Step::Idle) && status.is_ready();
     Ok(Action::requeue(if calm { LATER } else { SOON }))
 }
 
@@ -264,11 +262,10 @@ fn refusal(error: anyhow::Error) -> anyhow::Result<String> {
 /// The ring's numbers for Prometheus. A ring that is gone is no longer told of, and ends there by itself.
 fn measure(ring: &ChordRing, status: &ChordRingStatus) {
     let labels = [("namespace", ring.namespace().unwrap_or_default()), ("ring", ring.name_any())];
-    let ready = status.conditions.iter().any(|condition| condition.type_ == types::READY && condition.status == "True");
     metrics::gauge!("chord_operator_ring_desired_members", &labels).set(f64::from(ring.spec.replicas));
     metrics::gauge!("chord_operator_ring_members", &labels).set(f64::from(status.replicas));
     metrics::gauge!("chord_operator_ring_serving_members", &labels).set(f64::from(status.ready_replicas));
-    metrics::gauge!("chord_operator_ring_ready", &labels).set(f64::from(u8::from(ready)));
+    metrics::gauge!("chord_operator_ring_ready", &labels).set(f64::from(u8::from(status.is_ready())));
     for kind in ["Join", "Leave", "Replace"] {
         let now = status.operation.as_ref().is_some_and(|operation| operation.r#type == kind);
         let [namespace, name] = labels.clone();

@@ -70,7 +70,7 @@ impl Report<'_> {
     }
 
     fn operation(&self) -> Option<Operation> {
-        let pod = |ordinal: i32| format!("{}-node-{ordinal}", self.names.name);
+        let pod = |ordinal: i32| self.world.name(ordinal);
         let in_state = |state| self.world.in_state(state).first().copied();
         let (r#type, member) = if let Some(ordinal) = in_state(State::Leaving).or(in_state(State::Left)) {
             ("Leave", pod(ordinal))
@@ -87,7 +87,7 @@ impl Report<'_> {
 
     fn members(&self) -> Vec<MemberStatus> {
         let members = self.world.words.iter().map(|(ordinal, word)| {
-            let name = format!("{}-node-{ordinal}", self.names.name);
+            let name = self.world.name(*ordinal);
             match word {
                 Ok(word) => MemberStatus {
                     name,

@@ -1,4 +1,5 @@
 //! Whose directory it is, and what the command line refuses.
+use crate::files::copy;
 use crate::support::{BINARY, Node, eventually, expect_all, get, put, put_all, ring, settled};
 use anyhow::{Context as _, ensure};
 use chord_proto::v1;
@@ -96,20 +97,6 @@ async fn name_that_is_taken_is_refused_and_changes_nothing() -> anyhow::Result<(
     ensure!(second.status().await?.state() == v1::MemberState::Empty);
     settled(&nodes.iter().collect::<Vec<_>>(), 2).await?;
     ensure!(get(&nodes[1], "key").await?.as_deref() == Some("value"));
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
     Ok(())
 }
 

@@ -30,6 +30,13 @@ pub struct ChordRingStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl ChordRingStatus {
+    /// Whether the summary condition `Ready` holds.
+    pub fn is_ready(&self) -> bool {
+        self.conditions.iter().any(|condition| condition.type_ == types::READY && condition.status == "True")
+    }
+}
+
 /// The ring as its members report it.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase", default)]

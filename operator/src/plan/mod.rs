@@ -186,13 +186,12 @@ fn finish_leave(world: &World, replicas: i32) -> Option<Step> {
         return Some(Step::AbortLeave { ordinal });
     }
     let word = world.word(ordinal)?;
+    let way_out = format!("to take it back: kubectl annotate chordring {} {ABORT_LEAVE}=yes", world.ring);
     if !word.leave_blocked.is_empty() {
-        let way_out = format!("to take it back: kubectl annotate chordring {} {ABORT_LEAVE}=yes", world.ring);
         return Some(wait(Reason::LeaveStalled, format!("member {ordinal}: {}; {way_out}", word.leave_blocked)));
     }
     let left = word.shards_held + word.retiring;
     if world.leave_quiet >= STALLED {
-        let way_out = format!("to take it back: kubectl annotate chordring {} {ABORT_LEAVE}=yes", world.ring);
         let minutes = world.leave_quiet.as_secs() / 60;
         let text = format!("member {ordinal} got rid of no shard for {minutes} minutes, {left} to go; {way_out}");
         return Some(wait(Reason::LeaveStalled, text));

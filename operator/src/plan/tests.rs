@@ -70,14 +70,8 @@ impl Cluster {
                 members: if node.ring_id.is_empty() { Vec::new() } else { members.clone() },
                 successor,
                 shards_held: u32::from(!matches!(node.state, State::Left | State::Empty)),
-                under_replicated: 0,
-                pending: 0,
-                unavailable: 0,
-                retiring: 0,
-                keys: 0,
-                bytes: 0,
-                leave_blocked: String::new(),
                 internal_addr: format!("r-node-{ordinal}:7400"),
+                ..empty_word(*ordinal)
             };
             let is_silent = self.silent.contains_key(ordinal);
             (*ordinal, if is_silent { Err("no answer in time".to_owned()) } else { Ok(word) })

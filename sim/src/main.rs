@@ -1,8 +1,9 @@
 //! Runs of the simulator from the command line.
 use clap::{Parser, Subcommand};
-use sim::{Report, Scenario, run};
+use sim::{Report, Scenario, recorded, run};
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -26,6 +27,12 @@ enum Command {
         /// Only the verdict.
         #[arg(long)]
         quiet: bool,
+    },
+    /// Check histories of a real ring that `chordctl history` printed.
+    Check {
+        /// Files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// Run many seeds; print those that fail, and how often the rare paths were taken.
     Seeds {
@@ -52,8 +59,20 @@ fn main() -> ExitCode {
             verdict(&report);
             if report.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Command::Check { files } => check(&files),
         Command::Seeds { from, count, scenario, threads } => seeds(from, count, scenario, threads),
     }
+}
+
+fn check(files: &[PathBuf]) -> ExitCode {
+    let mut good = true;
+    for file in files {
+        let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
+        let verdict = text.and_then(|text| recorded::parse(&text)).and_then(|history| recorded::check(&history));
+        good &= verdict.is_ok();
+        println!("{}: {}", file.display(), verdict.map_or_else(|error| error, |()| "linearizable".into()));
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn verdict(report: &Report) {

@@ -39,6 +39,11 @@ pub(crate) fn fail(what: &str, error: &dyn std::fmt::Display) -> ! {
 /// Size of a table on disk.
 const TABLE_BYTES: u64 = 8 << 20;
 
+/// Bytes of records that are in memory before they are written to a table; and of each kind of small entries, which take
+/// several times as much there.
+const RECORDS_BYTES: u64 = 4 << 20;
+const SMALL_BYTES: u64 = 1 << 20;
+
 /// fjall's keyspaces, shared by the core's thread (reads) and the commit thread (writes).
 struct Files {
     db: Database,
@@ -82,11 +87,11 @@ impl FjallStore {
             })
         };
         let files = Files {
-            records: keyspace("records", TABLE_BYTES)?,
-            metas: keyspace("metas", 4 << 20)?,
-            digests: keyspace("digests", 4 << 20)?,
-            expiries: keyspace("expiries", 4 << 20)?,
-            node: keyspace("node", 1 << 20)?,
+            records: keyspace("records", RECORDS_BYTES)?,
+            metas: keyspace("metas", SMALL_BYTES)?,
+            digests: keyspace("digests", SMALL_BYTES)?,
+            expiries: keyspace("expiries", SMALL_BYTES)?,
+            node: keyspace("node", SMALL_BYTES)?,
             db,
         };
         let mut digests: HashMap<ShardId, Digest> = HashMap::new();

@@ -27,6 +27,8 @@ enum Command {
         #[arg(long)]
         quiet: bool,
     },
+    /// Regenerate the figures of the Chord papers into docs/paper.md and docs/paper/.
+    Paper(sim::paper::Args),
     /// Run many seeds; print those that fail, and how often the rare paths were taken.
     Seeds {
         /// First seed.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
             verdict(&report);
             if report.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Command::Paper(args) => sim::paper::main(&args),
         Command::Seeds { from, count, scenario, threads } => seeds(from, count, scenario, threads),
     }
 }

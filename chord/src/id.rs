@@ -29,7 +29,8 @@ impl Id {
 
     /// From 40 hexadecimal digits; `None` for anything else.
     pub fn from_hex(text: &str) -> Option<Id> {
-        if text.len() != 2 * BYTES || !text.is_ascii() {
+        // Not left to `from_str_radix`, which takes a sign.
+        if text.len() != 2 * BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         let mut bytes = [0; BYTES];

@@ -274,6 +274,7 @@ pub enum ShardKind {
         promised: Ballot,
         config: Option<Config>,
         sealed: bool,
+        lost: bool,
     },
     Retire {
         next: Config,

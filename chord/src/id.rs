@@ -29,7 +29,8 @@ impl Id {
 
     /// From 40 hexadecimal digits; `None` for anything else.
     pub fn from_hex(text: &str) -> Option<Id> {
-        if text.len() != 2 * BYTES || !text.is_ascii() {
+        // Not left to `from_str_radix`, which takes a sign.
+        if text.len() != 2 * BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         let mut bytes = [0; BYTES];
@@ -104,6 +105,12 @@ impl Id {
         Id(bytes)
     }
 
+    /// Exponent of the highest power of two that is not above this number; `None` for 0.
+    pub fn ilog2(self) -> Option<u32> {
+        let (place, byte) = (0..).zip(self.0).find(|(_, byte)| *byte != 0)?;
+        Some(BITS - 1 - 8 * place - byte.leading_zeros())
+    }
+
     /// The top 64 bits.
     pub fn top(self) -> u64 {
         let mut top = [0; 8];
@@ -152,4 +159,10 @@ pub fn between(a: Id, b: Id, c: Id) -> bool {
 /// (predecessor, owner], which is the whole circle when both are the same.
 pub fn owns(predecessor: Id, key: Id, owner: Id) -> bool {
     key == owner || between(predecessor, key, owner) || (predecessor == owner)
+}
+
+/// Place of the owner of `point` among `ring`, sorted by id: the first at or after it, clockwise; 0 in an empty ring.
+pub fn successor<T>(ring: &[T], point: Id, id: impl Fn(&T) -> Id) -> usize {
+    let place = ring.partition_point(|node| id(node) < point);
+    if place == ring.len() { 0 } else { place }
 }

@@ -132,9 +132,31 @@ impl View {
         self.members.values()
     }
 
+    /// Number of entries, those of members that have left included.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// Members that have not left for good, by id.
     pub fn current(&self) -> impl Iterator<Item = &Member> {
         self.iter().filter(|member| !member.state.is_final())
+    }
+
+    /// Members that have not left for good and lie strictly between two points, clockwise from `from`.
+    pub fn current_between(&self, from: Id, to: Id) -> impl Iterator<Item = &Member> {
+        let first = |id: Id| MemberKey { id, disk: Disk(0) };
+        let (head, tail) = if from < to {
+            (self.members.range(first(from)..first(to)), None)
+        } else {
+            (self.members.range(first(from)..), Some(self.members.range(..first(to))))
+        };
+        let around = head.chain(tail.into_iter().flatten()).map(|(_, member)| member);
+        around.filter(move |member| member.node.id() != from && !member.state.is_final())
     }
 
     /// Hash over everything: equal views have equal hashes.

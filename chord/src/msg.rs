@@ -10,6 +10,9 @@ use crate::{
 };
 use bytes::Bytes;
 
+/// Most silent nodes that one lookup goes round.
+pub const AVOIDED_MAX: usize = 32;
+
 /// A request of the `Ring` service. Each has one answer or an error.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RingRequest {
@@ -30,6 +33,10 @@ pub enum RingRequest {
     ClosestPrecedingFinger {
         /// Identifier.
         target: Id,
+        /// Nodes that the asker has found silent, at most [`AVOIDED_MAX`]: not to be named again.
+        avoid: Vec<Id>,
+        /// The asker takes the node for the owner: has somebody come between?
+        as_owner: bool,
     },
     /// The finger table.
     GetFingerTable,

@@ -280,8 +280,9 @@ async fn ask(link: Link, request: RingRequest) -> Result<RingReply, tonic::Statu
             let reply = ring.get_successor_list(v1::GetSuccessorListRequest {}).await?.into_inner();
             RingReply::GetSuccessorList(convert::neighbours(reply).map_err(malformed)?)
         }
-        RingRequest::ClosestPrecedingFinger { target } => {
-            let request = v1::ClosestPrecedingFingerRequest { target: id_bytes(target) };
+        RingRequest::ClosestPrecedingFinger { target, avoid, as_owner } => {
+            let avoid = avoid.into_iter().map(id_bytes).collect();
+            let request = v1::ClosestPrecedingFingerRequest { target: id_bytes(target), avoid, as_owner };
             convert::closest(ring.closest_preceding_finger(request).await?.into_inner()).map_err(malformed)?
         }
         RingRequest::GetFingerTable => {

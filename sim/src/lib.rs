@@ -10,6 +10,7 @@ pub mod faults;
 pub mod history;
 pub mod linearize;
 pub mod net;
+pub mod paper;
 pub mod recorded;
 pub mod run;
 pub mod swarm;

@@ -34,6 +34,8 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Regenerate the figures of the Chord papers into docs/paper.md and docs/paper/.
+    Paper(sim::paper::Args),
     /// Run many seeds; print those that fail, and how often the rare paths were taken.
     Seeds {
         /// First seed.
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
             if report.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Command::Check { files } => check(&files),
+        Command::Paper(args) => sim::paper::main(&args),
         Command::Seeds { from, count, scenario, threads } => seeds(from, count, scenario, threads),
     }
 }

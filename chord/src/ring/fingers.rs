@@ -1,28 +1,57 @@
 //! The finger table: shortcut i is the first node at or after id + 2^i.
-use super::{Purpose, Ring, RingEnv};
+use super::{Purpose, Ring, RingEnv, lookup::Goal};
 use crate::{
     id::{BITS, Id, between, owns},
-    io::CallError,
     member::{MemberKey, NodeRef},
-    msg::{RingReply, RingRequest, Via},
+    msg::Via,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
-/// 160 shortcuts; neighbouring ones mostly name the same node.
+/// 160 shortcuts. Neighbouring ones mostly name the same node, which is kept once: O(log N) entries.
 #[derive(Default)]
 pub(super) struct Fingers {
-    table: BTreeMap<u32, NodeRef>,
+    /// Indexes and their node, rising and disjoint; an index without a node is in none.
+    runs: Vec<(RangeInclusive<u32>, NodeRef)>,
 }
 
 impl Fingers {
     pub fn iter(&self, me: Id) -> impl Iterator<Item = (u32, Id, NodeRef)> {
-        self.table.iter().map(move |(index, node)| (*index, me.plus_power_of_two(*index), node.clone()))
+        let each =
+            |(indexes, node): &(RangeInclusive<u32>, NodeRef)| indexes.clone().zip(std::iter::repeat(node.clone()));
+        self.runs.iter().flat_map(each).map(move |(index, node)| (index, me.plus_power_of_two(index), node))
     }
-    pub fn set(&mut self, index: u32, node: NodeRef) {
-        self.table.insert(index, node);
+
+    /// Every node once, with its highest index.
+    pub fn nodes(&self) -> impl Iterator<Item = (u32, &NodeRef)> {
+        self.runs.iter().map(|(indexes, node)| (*indexes.end(), node))
     }
+
+    /// Lets these indexes name `node`, or nobody.
+    pub fn set(&mut self, indexes: RangeInclusive<u32>, node: Option<NodeRef>) {
+        let (first, last) = indexes.clone().into_inner();
+        let (mut below, mut above) = (Vec::with_capacity(self.runs.len() + 2), Vec::new());
+        for (run, known) in self.runs.drain(..) {
+            if *run.end() > last {
+                above.push(((last + 1).max(*run.start())..=*run.end(), known.clone()));
+            }
+            if *run.start() < first {
+                below.push((*run.start()..=*run.end().min(&(first.saturating_sub(1))), known));
+            }
+        }
+        for (run, node) in node.map(|node| (indexes, node)).into_iter().chain(above) {
+            match below.last_mut() {
+                Some((before, known)) if *known == node && before.end() + 1 == *run.start() => {
+                    *before = *before.start()..=*run.end();
+                }
+                _ => below.push((run, node)),
+            }
+        }
+        below.shrink_to_fit();
+        self.runs = below;
+    }
+
     pub fn forget(&mut self, peer: &MemberKey) {
-        self.table.retain(|_, node| node.key != *peer);
+        self.runs.retain(|(_, node)| node.key != *peer);
     }
 }
 
@@ -31,105 +60,92 @@ impl Ring {
     /// does not cover already, so that one round costs O(log N) lookups.
     pub(super) fn fix_fingers(&mut self, env: &mut RingEnv) {
         if self.successors.is_empty() {
-            self.fingers.table.clear();
+            self.fingers.runs.clear();
             return;
         }
-        let busy = self.calls.values().any(|purpose| matches!(purpose, Purpose::Finger { .. }));
+        let busy = self.calls.values().any(|purpose| matches!(purpose, Purpose::Walk(walk) if walk.is_for_finger()));
         if !busy {
             self.fix_from(0, env);
         }
     }
 
     /// Sets the fingers from `index` on as far as the successor list tells; asks for the first that it does not.
-    fn fix_from(&mut self, index: u32, env: &mut RingEnv) {
-        let me = self.me.id();
-        for index in index..BITS {
-            let start = me.plus_power_of_two(index);
-            match self.known_owner(start) {
-                Some(node) if node.id() == me => {
-                    // From here round to this node itself there is nobody: no shortcut helps.
-                    self.fingers.table.remove(&index);
-                }
-                Some(node) => self.fingers.set(index, node),
-                None => {
-                    let (next, _, _) = self.next_hop(start, env.suspects, &[]);
-                    let request = RingRequest::FindSuccessor { target: start, hops: 0, trace: false };
-                    let call = env.call(&next.internal_addr, request);
-                    self.calls.insert(call, Purpose::Finger { index });
-                    return;
-                }
-            }
+    fn fix_from(&mut self, mut index: u32, env: &mut RingEnv) {
+        while index < BITS {
+            let start = self.me.id().plus_power_of_two(index);
+            let Some(owner) = self.known_owner(start) else {
+                return self.walk_to(Goal::Finger(index), start, env);
+            };
+            index = self.cover(index, owner);
         }
     }
 
-    pub(super) fn on_finger_reply(&mut self, index: u32, result: Result<RingReply, CallError>, env: &mut RingEnv) {
+    /// Sets all fingers from `index` on whose start lies at or before `owner`; says which is the next.
+    fn cover(&mut self, index: u32, owner: NodeRef) -> u32 {
         let me = self.me.id();
-        let Ok(RingReply::FindSuccessor { owner, .. }) = result else {
-            // The rest of the table waits for the next round; a dead hop is forgotten by then.
-            return;
-        };
-        if !self.member {
-            return;
-        }
-        // The owner covers every start up to itself.
-        let mut next = index;
-        while next < BITS && owns(me.plus_power_of_two(index), me.plus_power_of_two(next), owner.id()) || next == index
-        {
-            if owner.id() == me {
-                self.fingers.table.remove(&next);
-            } else {
-                self.fingers.set(next, owner.clone());
-            }
-            next += 1;
-        }
-        if next < BITS {
+        // From here round to this node itself there is nobody: no shortcut helps.
+        let none = owner.id() == me;
+        let reach = if none { BITS - 1 } else { me.distance_to(owner.id()).ilog2().unwrap_or(0) };
+        let last = reach.max(index);
+        self.fingers.set(index..=last, (!none).then_some(owner));
+        last + 1
+    }
+
+    /// The walk for a finger has found its node; the rest of the table follows.
+    pub(super) fn on_finger_found(&mut self, index: u32, owner: NodeRef, env: &mut RingEnv) {
+        if self.member {
+            let next = self.cover(index, owner);
             self.fix_from(next, env);
         }
     }
 
     /// The owner of an identifier, as far as the own pointers tell for sure.
     pub(super) fn known_owner(&self, target: Id) -> Option<NodeRef> {
+        self.live_owner(target, |_| true).cloned()
+    }
+
+    /// The same, when what belongs to nodes that are not `usable` belongs to whoever follows them.
+    fn live_owner(&self, target: Id, usable: impl Fn(&NodeRef) -> bool) -> Option<&NodeRef> {
         let me = self.me.id();
-        if self.successors.is_empty() {
-            return Some(self.me.clone());
+        let mine = |predecessor: &NodeRef| owns(predecessor.id(), target, me);
+        if self.successors.is_empty() || self.predecessor.as_ref().is_some_and(mine) {
+            return Some(&self.me);
         }
-        if let Some(predecessor) = &self.predecessor
-            && owns(predecessor.id(), target, me)
-        {
-            return Some(self.me.clone());
-        }
-        let mut before = me;
-        for node in &self.successors {
-            if owns(before, target, node.id()) {
-                return Some(node.clone());
-            }
-            before = node.id();
-        }
-        None
+        self.successors.iter().find(|node| owns(me, target, node.id()) && usable(node))
     }
 
     /// Where to go next for `target`: the owner if it is known, else the farthest live pointer before it.
-    pub(super) fn next_hop(
-        &self,
-        target: Id,
-        suspects: &BTreeSet<MemberKey>,
-        avoid: &[MemberKey],
-    ) -> (NodeRef, bool, Via) {
+    pub(super) fn next_hop(&self, target: Id, suspects: &BTreeSet<MemberKey>, avoid: &[Id]) -> (NodeRef, bool, Via) {
         let me = self.me.id();
-        let usable = |node: &NodeRef| !suspects.contains(&node.key) && !avoid.contains(&node.key);
-        if let Some(owner) = self.known_owner(target).filter(|owner| owner.id() == me || usable(owner)) {
-            return (owner, true, Via::Owner);
+        let usable = |node: &NodeRef| !suspects.contains(&node.key) && !avoid.contains(&node.id());
+        if let Some(owner) = self.live_owner(target, usable) {
+            return (owner.clone(), true, Via::Owner);
         }
-        let fingers = self.fingers.table.iter().map(|(index, node)| (node, Via::Finger(*index)));
+        let fingers = self.fingers.nodes().map(|(index, node)| (node, Via::Finger(index)));
         let successors = self.successors.iter().zip(0..).map(|(node, place)| (node, Via::Successor(place)));
         fingers
             .chain(successors)
-            .filter(|(node, _)| usable(node) && between(me, node.id(), target))
+            .filter(|(node, _)| between(me, node.id(), target) && usable(node))
             .max_by_key(|(node, _)| me.distance_to(node.id()))
             .map(|(node, via)| (node.clone(), false, via))
             .or_else(|| {
                 self.successors.iter().find(|node| usable(node)).map(|node| (node.clone(), false, Via::Successor(0)))
             })
             .unwrap_or_else(|| (self.me.clone(), true, Via::Owner))
+    }
+
+    /// The owner of `target` in the eyes of a node that is taken for it: its predecessor if that one has come
+    /// between, else itself, whatever it thinks of the nodes before it.
+    pub(super) fn nearest_owner(
+        &self,
+        target: Id,
+        suspects: &BTreeSet<MemberKey>,
+        avoid: &[Id],
+    ) -> (NodeRef, bool, Via) {
+        let me = self.me.id();
+        let usable = |node: &&NodeRef| !suspects.contains(&node.key) && !avoid.contains(&node.id());
+        let nearer = |node: &&NodeRef| node.id() == target || between(target, node.id(), me);
+        let owner = self.predecessor.as_ref().filter(usable).filter(nearer).unwrap_or(&self.me);
+        (owner.clone(), true, Via::Owner)
     }
 }

@@ -175,7 +175,7 @@ impl Ring {
         let first = self.successors.first().filter(|first| first.id() != joiner.id());
         let mine = first.is_none_or(|first| between(me, joiner.id(), first.id()));
         if !mine {
-            let (next, is_owner, _) = self.next_hop(joiner.id(), env.suspects, &[joiner.key]);
+            let (next, is_owner, _) = self.next_hop(joiner.id(), env.suspects, &[joiner.id()]);
             if next.id() != me && !(is_owner && next.id() == joiner.id()) {
                 return JoinReply::Redirect(self.before(&joiner, next, is_owner));
             }

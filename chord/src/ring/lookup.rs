@@ -1,10 +1,10 @@
-//! Lookups: forwarded hop by hop for others, traced step by step for people.
+//! Lookups: forwarded hop by hop for others, walked step by step for people and for the fingers.
 use super::{FORWARDS_MAX, NOT_A_MEMBER, Purpose, Ring, RingEnv, RingNews};
 use crate::{
     id::Id,
     io::{CallError, Outcome, Output, Token},
-    member::{MemberKey, NodeRef},
-    msg::{Hop, RingReply, RingRequest, Via},
+    member::NodeRef,
+    msg::{AVOIDED_MAX, Hop, RingReply, RingRequest, Via},
     time::Nanos,
 };
 
@@ -19,19 +19,35 @@ pub(super) struct Forward {
     trace: bool,
     via: Via,
     since: Nanos,
-    tried: Vec<MemberKey>,
+    tried: Vec<Id>,
 }
 
-/// A lookup that somebody watches: this node asks each hop itself, so that every time is its own.
-pub(super) struct Trace {
-    token: Token,
+/// What a walk is for.
+#[derive(Clone, Copy)]
+pub(super) enum Goal {
+    /// Somebody wants to see the way.
+    Client(Token),
+    /// A finger of this node.
+    Finger(u32),
+}
+
+/// A lookup whose every hop this node asks itself: it goes round the silent ones, and every time is its own.
+pub(super) struct Walk {
+    goal: Goal,
     target: Id,
     path: Vec<Hop>,
     since: Nanos,
     /// Who is being asked, and why.
     at: NodeRef,
     via: Via,
-    avoid: Vec<MemberKey>,
+    /// Silent ones, at most [`AVOIDED_MAX`].
+    avoid: Vec<Id>,
+}
+
+impl Walk {
+    pub fn is_for_finger(&self) -> bool {
+        matches!(self.goal, Goal::Finger(_))
+    }
 }
 
 /// Most forwards of one lookup among so many members.
@@ -41,7 +57,7 @@ fn hops_max(members: usize) -> u32 {
 
 impl Ring {
     pub(super) fn on_find_successor(&mut self, token: Token, target: Id, hops: u32, trace: bool, env: &mut RingEnv) {
-        let budget = hops_max(env.view.current().count());
+        let budget = hops_max(env.view.len());
         if !self.member || hops > budget || self.forwards >= FORWARDS_MAX {
             let why = if !self.member { NOT_A_MEMBER.into() } else { format!("no answer within {budget} hops") };
             return env.reply(token, RingReply::Refused(why));
@@ -70,7 +86,7 @@ impl Ring {
         let (target, hops, trace) = (forward.target, forward.hops + 1, forward.trace);
         let call = env.call(&next.internal_addr, RingRequest::FindSuccessor { target, hops, trace });
         forward.via = via;
-        forward.tried.push(next.key);
+        forward.tried.push(next.id());
         self.calls.insert(call, Purpose::Forward(forward));
     }
 
@@ -110,66 +126,89 @@ impl Ring {
             let outcome = Outcome::Unavailable(NOT_A_MEMBER);
             return env.out.push(Output::Client { token, outcome });
         }
+        self.walk_to(Goal::Client(token), target, env);
+    }
+
+    /// Walks to the owner of `target`, hop by hop.
+    pub(super) fn walk_to(&mut self, goal: Goal, target: Id, env: &mut RingEnv) {
         let path = vec![Hop { node: self.me.clone(), via: Via::Start, elapsed_us: 0 }];
-        let (node, is_owner, via) = self.next_hop(target, env.suspects, &[]);
-        let trace = Trace { token, target, path, since: env.now.mono, at: node, via, avoid: Vec::new() };
-        self.trace_step(trace, is_owner, env);
+        let (at, via) = (self.me.clone(), Via::Start);
+        let walk = Walk { goal, target, path, since: env.now.mono, at, via, avoid: Vec::new() };
+        let next = self.next_hop(target, env.suspects, &[]);
+        self.walk_on(walk, next, env);
     }
 
-    fn trace_step(&mut self, mut trace: Trace, is_owner: bool, env: &mut RingEnv) {
-        if is_owner && trace.at.id() == self.me.id() {
-            return self.trace_done(trace, env);
+    /// The last contact has named who is next.
+    fn walk_on(&mut self, mut walk: Walk, (node, is_owner, via): (NodeRef, bool, Via), env: &mut RingEnv) {
+        let Some(last) = walk.path.last() else { return };
+        if is_owner && node.id() == last.node.id() {
+            return self.walk_ended(walk.goal, Ok(walk.path), env);
         }
-        if trace.path.len() as u32 > hops_max(env.view.current().count()) {
-            let outcome = Outcome::Unavailable("the lookup took too many hops; the ring is changing, ask again");
-            return env.out.push(Output::Client { token: trace.token, outcome });
+        if is_owner && node.id() == self.me.id() {
+            // Back here: all between the last contact and this node are silent.
+            let elapsed_us = env.now.mono.since(walk.since).0 / 1000;
+            walk.path.push(Hop { node, via: Via::Owner, elapsed_us });
+            let nearest = self.nearest_owner(walk.target, env.suspects, &walk.avoid);
+            return self.walk_on(walk, nearest, env);
         }
-        if is_owner {
-            trace.via = Via::Owner;
+        // Who passed the question on may own it all the same, when whoever it thinks comes before it is silent.
+        let turns_back = !is_owner && walk.path.iter().any(|hop| hop.node.id() == node.id());
+        if turns_back || walk.path.len() as u32 > hops_max(env.view.len()) {
+            let why = "the lookup took too many hops; the ring is changing, ask again";
+            return self.walk_ended(walk.goal, Err(why), env);
         }
-        let request = RingRequest::ClosestPrecedingFinger { target: trace.target };
-        let call = env.call(&trace.at.internal_addr, request);
-        self.calls.insert(call, Purpose::Trace(trace));
+        (walk.at, walk.via) = (node, if is_owner { Via::Owner } else { via });
+        self.walk_ask(walk, env);
     }
 
-    pub(super) fn on_trace_reply(&mut self, mut trace: Trace, result: Result<RingReply, CallError>, env: &mut RingEnv) {
-        let elapsed_us = env.now.mono.since(trace.since).0 / 1000;
-        match result {
-            Ok(RingReply::ClosestPrecedingFinger { node, is_owner, via }) => {
-                trace.path.push(Hop { node: trace.at.clone(), via: trace.via, elapsed_us });
-                if is_owner && node.id() == trace.at.id() {
-                    return self.trace_done(trace, env);
-                }
-                let asked = matches!(trace.via, Via::Owner);
-                if asked || trace.path.iter().any(|hop| hop.node.id() == node.id()) {
-                    // The presumed owner knows better, or the trail turns back: its word ends the lookup.
-                    if trace.path.iter().any(|hop| hop.node.id() == node.id()) {
-                        return self.trace_done(trace, env);
-                    }
-                }
-                trace.at = node;
-                trace.via = via;
-                self.trace_step(trace, is_owner, env);
+    fn walk_ask(&mut self, walk: Walk, env: &mut RingEnv) {
+        let (target, avoid, as_owner) = (walk.target, walk.avoid.clone(), walk.via == Via::Owner);
+        let request = RingRequest::ClosestPrecedingFinger { target, avoid, as_owner };
+        let call = env.call(&walk.at.internal_addr, request);
+        self.calls.insert(call, Purpose::Walk(walk));
+    }
+
+    pub(super) fn on_walk_reply(&mut self, mut walk: Walk, result: Result<RingReply, CallError>, env: &mut RingEnv) {
+        if let Ok(RingReply::ClosestPrecedingFinger { node, is_owner, via }) = result {
+            let elapsed_us = env.now.mono.since(walk.since).0 / 1000;
+            walk.path.push(Hop { node: walk.at.clone(), via: walk.via, elapsed_us });
+            return self.walk_on(walk, (node, is_owner, via), env);
+        }
+        // Silent, or no member any more: whoever named it is asked for another one.
+        self.fingers.forget(&walk.at.key);
+        if walk.avoid.len() == AVOIDED_MAX {
+            return self.walk_ended(walk.goal, Err("many hops of the lookup do not answer; ask again"), env);
+        }
+        walk.avoid.push(walk.at.id());
+        match walk.path.pop_if(|hop| hop.node.id() != self.me.id()) {
+            Some(Hop { node, via, .. }) => {
+                (walk.at, walk.via) = (node, via);
+                self.walk_ask(walk, env);
             }
-            _ => {
-                trace.avoid.push(trace.at.key);
-                if trace.avoid.len() > RETRIES_MAX {
-                    let outcome = Outcome::Unavailable("a hop of the lookup does not answer; ask again");
-                    return env.out.push(Output::Client { token: trace.token, outcome });
-                }
-                // Back to the start, round the silent one.
-                trace.path.truncate(1);
-                let (node, is_owner, via) = self.next_hop(trace.target, env.suspects, &trace.avoid);
-                (trace.at, trace.via) = (node, via);
-                self.trace_step(trace, is_owner, env);
+            None => {
+                let next = self.next_hop(walk.target, env.suspects, &walk.avoid);
+                self.walk_on(walk, next, env);
             }
         }
     }
 
-    fn trace_done(&mut self, trace: Trace, env: &mut RingEnv) {
-        let Trace { token, path, .. } = trace;
-        self.news.push(RingNews::LookupDone { hops: path.len() as u32 });
-        let Some(owner) = path.last().map(|hop| hop.node.clone()) else { return };
-        env.out.push(Output::Client { token, outcome: Outcome::Path { hops: path, owner } });
+    /// The last of the path is the owner; or there is no path, and why.
+    fn walk_ended(&mut self, goal: Goal, found: Result<Vec<Hop>, &'static str>, env: &mut RingEnv) {
+        match (goal, found) {
+            (Goal::Finger(index), Ok(mut path)) => {
+                let owner = path.pop();
+                owner.into_iter().for_each(|hop| self.on_finger_found(index, hop.node, env));
+            }
+            // The rest of the table waits for the next round.
+            (Goal::Finger(_), Err(_)) => {}
+            (Goal::Client(token), Ok(path)) => {
+                self.news.push(RingNews::LookupDone { hops: path.len() as u32 });
+                let Some(owner) = path.last().map(|hop| hop.node.clone()) else { return };
+                env.out.push(Output::Client { token, outcome: Outcome::Path { hops: path, owner } });
+            }
+            (Goal::Client(token), Err(why)) => {
+                env.out.push(Output::Client { token, outcome: Outcome::Unavailable(why) });
+            }
+        }
     }
 }

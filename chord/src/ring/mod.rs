@@ -19,7 +19,7 @@ use crate::{
 };
 use fingers::Fingers;
 use join::Joining;
-use lookup::{Forward, Trace};
+use lookup::{Forward, Walk};
 use rand::{Rng, RngExt as _};
 use stabilize::Round;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,9 +111,8 @@ enum Purpose {
     Probe,
     Notify,
     Join,
-    Finger { index: u32 },
     Forward(Forward),
-    Trace(Trace),
+    Walk(Walk),
 }
 
 /// One node's part in the ring.
@@ -173,6 +172,21 @@ impl Ring {
         self.alone = true;
     }
 
+    /// Takes its place with pointers that are known to be right, as in simulations of large rings, which need not
+    /// grow by one join after the other. `fingers`: index and node.
+    pub fn settle(
+        &mut self,
+        predecessor: NodeRef,
+        successors: Vec<NodeRef>,
+        fingers: impl IntoIterator<Item = (u32, NodeRef)>,
+        env: &mut RingEnv,
+    ) {
+        self.become_member(successors, Some(predecessor), env);
+        for (index, node) in fingers {
+            self.fingers.set(index..=index, Some(node));
+        }
+    }
+
     fn become_member(&mut self, successors: Vec<NodeRef>, predecessor: Option<NodeRef>, env: &mut RingEnv) {
         self.member = true;
         self.alone = false;
@@ -212,9 +226,13 @@ impl Ring {
             }
             RingRequest::GetPredecessor => env.reply(token, RingReply::GetPredecessor(self.predecessor.clone())),
             RingRequest::GetSuccessorList => env.reply(token, RingReply::GetSuccessorList(self.neighbours())),
-            RingRequest::ClosestPrecedingFinger { target } => {
+            RingRequest::ClosestPrecedingFinger { target, avoid, as_owner } => {
                 let reply = if self.member {
-                    let (node, is_owner, via) = self.next_hop(target, env.suspects, &[]);
+                    let (node, is_owner, via) = if as_owner {
+                        self.nearest_owner(target, env.suspects, &avoid)
+                    } else {
+                        self.next_hop(target, env.suspects, &avoid)
+                    };
                     RingReply::ClosestPrecedingFinger { node, is_owner, via }
                 } else {
                     RingReply::Refused(NOT_A_MEMBER.into())
@@ -253,9 +271,8 @@ impl Ring {
             Purpose::Probe => self.on_probe_reply(result, env),
             Purpose::Notify => {}
             Purpose::Join => self.on_join_reply(result, env),
-            Purpose::Finger { index } => self.on_finger_reply(index, result, env),
             Purpose::Forward(forward) => self.on_forward_reply(forward, result, env),
-            Purpose::Trace(trace) => self.on_trace_reply(trace, result, env),
+            Purpose::Walk(walk) => self.on_walk_reply(walk, result, env),
         }
         true
     }

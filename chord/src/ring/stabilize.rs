@@ -189,9 +189,9 @@ impl Ring {
         let until = self.successors.first().map_or(me, NodeRef::id);
         let missing: Vec<NodeRef> = env
             .view
-            .current()
+            .current_between(me, until)
             .map(|member| &member.node)
-            .filter(|node| node.id() != me && between(me, node.id(), until) && is_usable(node, env))
+            .filter(|node| is_usable(node, env))
             .cloned()
             .collect();
         if missing.is_empty() || self.stab.is_some() {

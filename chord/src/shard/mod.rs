@@ -9,7 +9,7 @@ pub(crate) mod env;
 mod leader;
 mod moves;
 mod ops;
-mod placement;
+pub mod placement;
 pub mod record;
 mod repair;
 mod replica;

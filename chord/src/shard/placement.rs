@@ -1,13 +1,13 @@
 //! Whom the ring proposes for each shard. A proposal: consensus disposes.
 use crate::{
-    id::Id,
+    id::{Id, successor},
     member::{Member, MemberKey},
     shard::config::ShardId,
 };
 
 /// The desired members of every shard, in successor order from its point.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Placement {
+pub struct Placement {
     desired: Vec<Vec<MemberKey>>,
 }
 
@@ -23,7 +23,7 @@ impl Placement {
         let desired = (0..shards)
             .map(|shard| {
                 let point = ShardId(shard).point(shards);
-                let start = ring.partition_point(|(id, _, _)| *id < point);
+                let start = successor(&ring, point, |(id, _, _)| *id);
                 let clockwise = || ring.iter().cycle().skip(start).take(ring.len());
                 let mut zones: Vec<&str> = Vec::new();
                 let mut chosen: Vec<(usize, MemberKey)> = Vec::new();

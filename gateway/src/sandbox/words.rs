@@ -39,6 +39,9 @@ pub fn question(request: &RingRequest, from: &str, to: &str) -> Option<Saying> {
         RingRequest::FindSuccessor { trace: true, .. } => {
             ("lookup", format!("{from} hands the question on to {to}, the closest it knows before the key."))
         }
+        RingRequest::ClosestPrecedingFinger { as_owner: true, .. } => {
+            ("lookup", format!("{from} takes {to} for the owner of the key, and asks it whether anybody came between."))
+        }
         RingRequest::ClosestPrecedingFinger { .. } => {
             ("lookup", format!("{from} asks {to}: whom do you know that is closest before the key?"))
         }

@@ -348,7 +348,7 @@ impl World {
         let Some(to) = self.nodes.iter().position(|node| node.me.internal_addr == addr) else {
             return self.plan(arrives, Event::Done { caller, result: Err(CallError::Refused) });
         };
-        let said = words::question(&request, self.name(index), self.name(to));
+        let said = words::question(&request, self.name(index), self.name(to)).filter(|_| self.is_news(&request));
         self.fly(index, to, said, arrives);
         if self.nodes[to].core.is_none() && !self.net.is_cut(index, to) {
             return self.plan(arrives, Event::Done { caller, result: Err(CallError::Refused) });

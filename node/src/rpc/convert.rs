@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chord::{
     id::Id,
     member::{Disk, Member, MemberKey, MemberState, NodeRef},
-    msg::{Hop, JoinReply, MapEntry, Neighbours, RingReply, RingRequest, ShardKind, ShardMsg, Via},
+    msg::{AVOIDED_MAX, Hop, JoinReply, MapEntry, Neighbours, RingReply, RingRequest, ShardKind, ShardMsg, Via},
     shard::{
         config::{Ballot, Config, Seal, ShardId},
         digest::BUCKETS,
@@ -156,6 +156,17 @@ pub fn find_successor_reply(reply: v1::FindSuccessorResponse) -> Result<RingRepl
         (!reply.predecessor_id.is_empty()).then(|| id("predecessor_id", &reply.predecessor_id)).transpose()?;
     let path = reply.path.into_iter().map(hop).collect::<Result<_>>()?;
     Ok(RingReply::FindSuccessor { owner: required_node("owner", reply.owner)?, predecessor, path })
+}
+pub fn closest_request(request: v1::ClosestPrecedingFingerRequest) -> Result<RingRequest> {
+    if request.avoid.len() > AVOIDED_MAX {
+        return Err(Malformed("avoid"));
+    }
+    let avoid = request.avoid.iter().map(|bytes| id("avoid", bytes)).collect::<Result<_>>()?;
+    Ok(RingRequest::ClosestPrecedingFinger {
+        target: id("target", &request.target)?,
+        avoid,
+        as_owner: request.as_owner,
+    })
 }
 pub fn closest(reply: v1::ClosestPrecedingFingerResponse) -> Result<RingReply> {
     let node = required_node("node", reply.node)?;

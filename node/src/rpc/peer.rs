@@ -76,8 +76,7 @@ impl Ring for PeerService {
         &self,
         request: Request<v1::ClosestPrecedingFingerRequest>,
     ) -> Answer<v1::ClosestPrecedingFingerResponse> {
-        let target = convert::id("target", &request.into_inner().target).map_err(bad)?;
-        let reply = self.ask(RingRequest::ClosestPrecedingFinger { target }).await?;
+        let reply = self.ask(convert::closest_request(request.into_inner()).map_err(bad)?).await?;
         let RingReply::ClosestPrecedingFinger { node, is_owner, via } = reply else { return Err(odd()) };
         Ok(Response::new(convert::from_closest(&node, is_owner, via)))
     }

@@ -301,7 +301,12 @@ async fn questions_before_joining_are_refused_and_harmless() -> anyhow::Result<(
     let ask = v1::FindSuccessorRequest { target: target.clone(), hops: 0, trace: false };
     let answers = [
         ("find_successor", ring.find_successor(ask).await.err()),
-        ("closest", ring.closest_preceding_finger(v1::ClosestPrecedingFingerRequest { target }).await.err()),
+        (
+            "closest",
+            ring.closest_preceding_finger(v1::ClosestPrecedingFingerRequest { target, ..Default::default() })
+                .await
+                .err(),
+        ),
         ("join", ring.join(v1::JoinRequest { joiner: Some(v1::NodeRef { name: "n-1".into(), ..me }) }).await.err()),
     ];
     for (what, refused) in answers {

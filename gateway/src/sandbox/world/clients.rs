@@ -3,6 +3,7 @@ use super::{Event, MS, World};
 use crate::sandbox::{net::Net, words};
 use chord::{
     io::{Input, Operation, Outcome},
+    msg::RingRequest,
     time::Nanos,
 };
 use rand::RngExt as _;
@@ -25,6 +26,13 @@ impl World {
         let at = at.unwrap_or_else(|| self.somebody());
         self.jobs.insert(self.jobs_begun, Job { what, operation, since: self.now, at });
         self.plan(self.now, Event::Client { job: self.jobs_begun });
+    }
+
+    /// Whether a question is worth words: the steps of a lookup are only where somebody asked for one, and not those
+    /// by which nodes repair their fingers.
+    pub(super) fn is_news(&self, request: &RingRequest) -> bool {
+        let RingRequest::ClosestPrecedingFinger { target, .. } = request else { return true };
+        self.jobs.values().any(|job| job.operation == Operation::Lookup { target: *target })
     }
 
     fn somebody(&mut self) -> usize {

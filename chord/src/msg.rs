@@ -281,6 +281,7 @@ pub enum ShardKind {
         promised: Ballot,
         config: Option<Config>,
         sealed: bool,
+        lost: bool,
     },
     Retire {
         next: Config,

@@ -89,6 +89,7 @@ impl App {
             move |seq| driver.send(Command::Input(Input::Persisted(seq)))
         };
         let store = FjallStore::open(&data.store(), persisted).context("cannot open the store in --data-dir")?;
+        store.scrub(args.scrub_interval)?;
         let pending = store.pending();
         let mut rng = ChaCha12Rng::from_rng(&mut rand::rng());
         let clock = Clock::start();

@@ -23,6 +23,8 @@ pub struct ShardData {
     pub meta: Option<ReplicaMeta>,
     /// Its records.
     pub records: BTreeMap<Bytes, Record>,
+    /// Records were here that the disk did not keep; until the shard is held anew.
+    pub rotten: bool,
     digest: Digest,
 }
 
@@ -74,6 +76,7 @@ impl Data {
             Change::Clear(shard) => {
                 let data = self.shards.entry(*shard).or_default();
                 data.records.clear();
+                data.rotten = false;
                 data.digest = Digest::default();
                 self.expiries.retain(|(_, of, _)| of != shard);
             }
@@ -118,6 +121,19 @@ impl Disk {
         while let Some((_, batch)) = self.unsynced.pop_front_if(|(seq, _)| *seq <= upto) {
             batch.iter().for_each(|change| self.durable.apply(change));
         }
+    }
+
+    /// Of a shard, the disk does not keep the records for which `lose` says so. What a start finds then: the copy counts
+    /// as lost, and what is left of it is of no use.
+    pub fn rot(&mut self, shard: ShardId, mut lose: impl FnMut() -> bool) {
+        let Some(data) = self.durable.shards.get_mut(&shard) else { return };
+        let lost: Vec<Bytes> = data.records.keys().filter(|_| lose()).cloned().collect();
+        data.rotten = true;
+        if let Some(meta) = &mut data.meta {
+            meta.installed = false;
+        }
+        lost.iter().for_each(|key| self.durable.remove(shard, key));
+        self.current = self.durable.clone();
     }
 
     /// The process or the machine died: of what was not synced the first `kept` batches are there all the same.

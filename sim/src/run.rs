@@ -24,6 +24,8 @@ const READ_MAX: u64 = 30 * SECOND;
 pub enum Scenario {
     /// Sizes and faults as the seed draws them.
     Swarm,
+    /// The same, and disks that do not keep what they should.
+    Rot,
     /// `kill -9` of one of three under load: no operation may end with an unknown outcome.
     KillOne,
 }
@@ -52,6 +54,7 @@ pub fn run(scenario: Scenario, seed: u64, verbose: bool) -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let options = match scenario {
         Scenario::Swarm => Options::of_seed(seed, &mut rng),
+        Scenario::Rot => Options::with_rot(seed, &mut rng),
         Scenario::KillOne => Options::kill_one_of_three(seed, &mut rng),
     };
     let mut world = World::new(options, rng, verbose);

@@ -19,6 +19,7 @@ pub struct Faults {
     pub full: bool,
     pub skew: bool,
     pub wipe: bool,
+    pub rot: bool,
     pub grow: bool,
     pub leave: bool,
     pub rest: bool,
@@ -104,6 +105,7 @@ impl Options {
             full: some(15.0),
             skew: some(50.0),
             wipe: some(35.0),
+            rot: false,
             grow: some(40.0),
             leave: some(40.0),
             rest: some(25.0),
@@ -128,6 +130,16 @@ impl Options {
             all_decided: false,
             settings,
         }
+    }
+
+    /// Disks that do not keep what they should, beside whatever else the seed draws.
+    pub fn with_rot(seed: u64, rng: &mut dyn Rng) -> Options {
+        let mut options = Options::of_seed(seed, rng);
+        options.faults.rot = true;
+        options.settings.replication_factor = options.settings.replication_factor.max(3);
+        options.settings.successor_list_length = options.settings.successor_list_length.max(3);
+        options.nodes = options.nodes.max(3);
+        options
     }
 
     /// `kill -9` of one of three under load, again and again, by clients that retry for longer than a fail-over takes:

@@ -68,7 +68,8 @@ pub struct ReplicaMeta {
     pub config: Config,
     /// Members of the configuration before it, for redirects and retirement.
     pub previous: Vec<MemberKey>,
-    /// Whether this node holds the records of `config` (it is a member and has installed it).
+    /// Whether this node holds the records of `config` (it is a member and has installed it). A member that has not has
+    /// lost them: its disk did not keep them.
     pub installed: bool,
     /// Highest ballot promised under `config`.
     pub promised: Ballot,

@@ -40,6 +40,8 @@ pub(crate) struct Leader {
     pub unsealed: BTreeSet<MemberKey>,
     /// Snapshots on their way to members that have not.
     pub shipments: BTreeMap<MemberKey, Shipment>,
+    /// Members that lost their copy.
+    pub lost: BTreeSet<MemberKey>,
     pub prepared_at: Nanos,
 }
 
@@ -232,6 +234,7 @@ impl Replica {
             installed: BTreeSet::new(),
             unsealed: BTreeSet::new(),
             shipments: BTreeMap::new(),
+            lost: BTreeSet::new(),
             prepared_at: env.now.mono,
         });
         let digest = env.store.digest(self.shard).root();
@@ -504,6 +507,7 @@ impl Replica {
                 self.on_transfer_chunk(from, records, round, last, env);
             }
             ShardKind::Digest { sums, keys, buckets } => self.on_digest(from, sums, keys, buckets, env),
+            ShardKind::Nack { lost: true, .. } => self.on_loss(from, env),
             ShardKind::Nack { promised, config, .. } => self.on_nack(from, promised, config, env),
             _ => {}
         }
@@ -626,6 +630,14 @@ impl Replica {
             }
             None => {}
         }
+    }
+
+    /// A member lost its copy: the shard has to go on to a new configuration, which brings it a whole one.
+    fn on_loss<S: Store>(&mut self, from: MemberKey, env: &mut Env<S>) {
+        let Some(leader) = &mut self.leader else { return };
+        leader.installed.remove(&from);
+        leader.lost.insert(from);
+        self.want_move(env);
     }
 
     /// What may go on now that a flight or a round has ended: scans, a move that waits for quiet.
@@ -753,7 +765,7 @@ impl Replica {
         }
     }
 
-    fn next_in_line<S: Store>(&self, env: &Env<S>) -> Option<MemberKey> {
+    pub fn next_in_line<S: Store>(&self, env: &Env<S>) -> Option<MemberKey> {
         let config = &self.meta.config;
         config.members.iter().copied().find(|member| *member != env.me && env.is_up(member))
     }

@@ -163,10 +163,11 @@ impl Shipment {
 }
 
 impl Replica {
-    /// Notes that the ring proposes another configuration than the present one.
+    /// Notes that the ring proposes another configuration than the present one, or that a member lost its copy.
     pub fn want_move<S: Store>(&mut self, env: &mut Env<S>) {
         let desired = env.shared.placement.of(self.shard);
-        let differs = !desired.is_empty() && desired != self.meta.config.members.as_slice();
+        let incomplete = self.leader.as_ref().is_some_and(|leader| !leader.lost.is_empty());
+        let differs = !desired.is_empty() && (incomplete || desired != self.meta.config.members.as_slice());
         if differs && self.lead().is_some() {
             env.shared.want_move.insert(self.shard);
         } else {
@@ -183,8 +184,9 @@ impl Replica {
             || (env.shared.moving.len() < env.settings.moves_in_flight_max
                 && env.shared.moving_bytes() + bytes <= MOVING_BYTES_MAX);
         let reachable = members.iter().all(|member| env.is_up(member));
+        let incomplete = self.leader.as_ref().is_some_and(|leader| !leader.lost.is_empty());
         let Some(lead) = self.lead() else { return };
-        if members.is_empty() || members == config.members || lead.movement.is_some() {
+        if members.is_empty() || (members == config.members && !incomplete) || lead.movement.is_some() {
             return;
         }
         if !room || !reachable || !lead.clean {
@@ -429,6 +431,10 @@ impl Replica {
             return;
         }
         let here = self.meta.config.epoch;
+        // A snapshot from before the loss may still be on its way.
+        if here == next.epoch && self.is_lost(&env.me) {
+            return;
+        }
         if here > next.epoch || (here == next.epoch && self.meta.installed) {
             return env.send_durable(&from, ack(true, false));
         }
@@ -712,6 +718,33 @@ impl Replica {
             self.ask_members(env);
         }
         self.wake(env.now.mono + Nanos::from_millis(300), env);
+    }
+
+    /// While the copy is lost: tells whoever leads, and lets somebody lead where everybody waits for this node.
+    pub fn tell_loss<S: Store>(&mut self, env: &mut Env<S>) {
+        const PAUSE: Nanos = Nanos::from_millis(1000);
+        if !self.is_lost(&env.me) {
+            return;
+        }
+        self.wake(env.now.mono + PAUSE, env);
+        self.ask_members(env);
+        let (shard, epoch, promised) = (self.shard, self.epoch(), self.meta.promised);
+        let known = env.shared.map.get(&shard).filter(|known| known.config.epoch == epoch);
+        let led = known.and_then(|known| self.meta.config.members.get(known.leader? as usize));
+        let led = led.is_some_and(|leader| *leader != env.me && env.is_up(leader));
+        match self.meta.config.members.get(promised.index()).copied().filter(|_| promised != Ballot::ZERO) {
+            Some(owner) if owner == env.me => {
+                let next = self.next_in_line(env);
+                if let Some(next) = next.filter(|_| !led) {
+                    env.send(&next, message(shard, epoch, Ballot::ZERO, ShardKind::Handover));
+                }
+            }
+            Some(owner) => {
+                let nack = ShardKind::Nack { promised: Ballot::ZERO, config: None, sealed: false, lost: true };
+                env.send(&owner, message(shard, epoch, promised, nack));
+            }
+            None => {}
+        }
     }
 
     fn ask_members<S: Store>(&mut self, env: &mut Env<S>) {

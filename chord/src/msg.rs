@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 
 /// A request of the `Ring` service. Each has one answer or an error.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum RingRequest {
     /// Who owns `target`? Forwarded.
     FindSuccessor {
@@ -71,7 +71,7 @@ pub enum RingRequest {
 }
 
 /// The answer to a [`RingRequest`], variant by variant.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum RingReply {
     /// To `FindSuccessor`.
     FindSuccessor {
@@ -122,7 +122,7 @@ pub enum RingReply {
 }
 
 /// A node's ring pointers.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Neighbours {
     /// The node, with its present incarnation.
     pub node: NodeRef,
@@ -137,7 +137,7 @@ pub struct Neighbours {
 }
 
 /// One contact of a lookup.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Hop {
     /// Who was asked.
     pub node: NodeRef,
@@ -148,7 +148,7 @@ pub struct Hop {
 }
 
 /// Which table a next hop came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Via {
     /// The lookup began here.
     Start,
@@ -161,7 +161,7 @@ pub enum Via {
 }
 
 /// Outcome of a [`RingRequest::Join`].
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum JoinReply {
     /// Adopted.
     Accepted {
@@ -187,7 +187,7 @@ pub enum JoinReply {
 }
 
 /// A message of the `Shard` service, one way.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ShardMsg {
     /// Shard.
     pub shard: ShardId,
@@ -200,7 +200,7 @@ pub struct ShardMsg {
 }
 
 /// Kinds of [`ShardMsg`]; each as in ring.md 3.2, documented field by field in `shard.proto`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
 pub enum ShardKind {
     Prepare,
@@ -288,7 +288,7 @@ pub enum ShardKind {
 }
 
 /// What a node knows about who holds a shard.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct MapEntry {
     /// Shard.
     pub shard: ShardId,

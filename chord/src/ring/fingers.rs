@@ -9,7 +9,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// 160 shortcuts; neighbouring ones mostly name the same node.
-#[derive(Default)]
+#[derive(Clone, Hash, Default)]
 pub(super) struct Fingers {
     table: BTreeMap<u32, NodeRef>,
 }

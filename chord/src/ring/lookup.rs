@@ -12,6 +12,7 @@ use crate::{
 const RETRIES_MAX: usize = 3;
 
 /// A question of somebody else that this node has passed on.
+#[derive(Clone, Hash)]
 pub(super) struct Forward {
     token: Token,
     target: Id,
@@ -23,6 +24,7 @@ pub(super) struct Forward {
 }
 
 /// A lookup that somebody watches: this node asks each hop itself, so that every time is its own.
+#[derive(Clone, Hash)]
 pub(super) struct Trace {
     token: Token,
     target: Id,

@@ -8,6 +8,7 @@ use chord::{
     Core,
     io::AdminAction,
     member::{MemberKey, MemberState},
+    rules::Rule,
     shard::config::ShardId,
     time::Nanos,
 };
@@ -260,7 +261,9 @@ impl World {
                     let lost = self.nodes[index].me.key;
                     self.kill(index, true);
                     self.wipe(index);
-                    self.operator.lost.push(lost);
+                    if self.options.settings.holds(Rule::DiskNamesMember) {
+                        self.operator.lost.push(lost);
+                    }
                     self.plan(now + time, Event::Fault(Fault::Restart(index)));
                 }
             }

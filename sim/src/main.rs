@@ -1,4 +1,6 @@
 //! Runs of the simulator from the command line.
+mod table;
+
 use clap::{Parser, Subcommand};
 use sim::{Report, Scenario, recorded, run};
 use std::{
@@ -51,6 +53,19 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         threads: u64,
     },
+    /// Explore the models of the shipped core; print what was visited.
+    Model {
+        /// Only this scenario.
+        name: Option<String>,
+        /// Most transitions of each.
+        #[arg(long, default_value_t = 1_000_000)]
+        states: usize,
+    },
+    /// Turn off each safety rule in turn; print what catches it.
+    Mutants {
+        /// Only this rule.
+        rule: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -63,6 +78,8 @@ fn main() -> ExitCode {
         }
         Command::Check { files } => check(&files),
         Command::Paper(args) => sim::paper::main(&args),
+        Command::Model { name, states } => table::models(name.as_deref(), states),
+        Command::Mutants { rule } => table::mutants(rule.as_deref()),
         Command::Seeds { from, count, scenario, threads } => seeds(from, count, scenario, threads),
     }
 }

@@ -80,6 +80,7 @@ fn quick_settings() -> Settings {
         operations_in_flight_max: 64,
         tombstone_min_age: Nanos::from_millis(9000),
         retry_age_max: Nanos::from_millis(5000),
+        ..Settings::default()
     }
 }
 

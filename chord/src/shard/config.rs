@@ -62,7 +62,7 @@ impl Ballot {
 }
 
 /// What a replica keeps durably about one shard, beside its records.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ReplicaMeta {
     /// The newest configuration known here.
     pub config: Config,
@@ -78,7 +78,7 @@ pub struct ReplicaMeta {
 }
 
 /// An epoch is closed for writes, in favour of the next configuration.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Seal {
     /// Attempt that sealed.
     pub ballot: Ballot,

@@ -42,7 +42,7 @@ const MOVES_LOOK: Nanos = Nanos::from_millis(20);
 const MOVES_TRIED_MAX: usize = 256;
 
 /// All shards of a node.
-#[derive(Default)]
+#[derive(Clone, Hash, Default)]
 pub(crate) struct Shards {
     replicas: BTreeMap<ShardId, Replica>,
     next_sweep: Nanos,

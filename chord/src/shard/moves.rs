@@ -7,6 +7,7 @@
 use crate::{
     member::MemberKey,
     msg::{MapEntry, ShardKind},
+    rules::Rule,
     shard::{
         config::{Ballot, Config, ReplicaMeta, Seal, ShardId},
         digest::summand,
@@ -35,6 +36,7 @@ const SEAL_WAIT: Nanos = Nanos::from_millis(150);
 const CLOSING_MAX: Nanos = Nanos::from_millis(10_000);
 
 /// A move in its first phase: the old configuration still serves.
+#[derive(Clone, Hash)]
 pub(crate) struct Move {
     pub next: Config,
     /// Keys written since the copy to the newcomers began.
@@ -45,6 +47,7 @@ pub(crate) struct Move {
 }
 
 /// A move past the point of no return: the configuration is being sealed.
+#[derive(Clone, Hash)]
 pub(crate) struct Sealing {
     next: Config,
     acks: BTreeMap<MemberKey, u128>,
@@ -59,6 +62,7 @@ pub(crate) struct Sealing {
 }
 
 /// The next configuration is decided and being installed.
+#[derive(Clone, Hash)]
 pub(crate) struct Closing {
     epoch: u64,
     ballot: Ballot,
@@ -70,6 +74,7 @@ pub(crate) struct Closing {
 }
 
 /// A snapshot (or a part of one) on its way to one member, one message at a time.
+#[derive(Clone, Hash)]
 pub(crate) struct Shipment {
     next: Config,
     pre_copy: bool,
@@ -85,6 +90,7 @@ pub(crate) struct Shipment {
 }
 
 /// Parts received and not applied yet.
+#[derive(Clone, Hash)]
 pub(crate) struct Incoming {
     next: Config,
     from: MemberKey,
@@ -295,10 +301,12 @@ impl Replica {
         let Some(leader) = &mut self.leader else { return };
         let tag = (leader.config.epoch, leader.ballot);
         let everybody = leader.config.members.len();
-        let majority = leader.config.majority();
+        let majority = if env.holds(Rule::SealMajority) { leader.config.majority() } else { 1 };
         let Phase::Sealing(sealing) = &mut leader.phase else { return };
         let Some(own) = sealing.acks.get(&env.me).copied() else { return };
-        let differs = |member: &MemberKey, digest: &u128| *digest != own && !sealing.merged.contains(member);
+        let differs = |member: &MemberKey, digest: &u128| {
+            *digest != own && !sealing.merged.contains(member) && env.holds(Rule::TransferMajority)
+        };
         let differing: Vec<MemberKey> =
             sealing.acks.iter().filter(|(member, digest)| differs(member, digest)).map(|(member, _)| *member).collect();
         // Whoever of them answers will do, as long as the own copy is the union of a majority's.
@@ -427,7 +435,7 @@ impl Replica {
             message(shard, epoch, ballot, ShardKind::InstallAck { part, last, pre_copy, mismatch })
         };
         // Who is about to leave would be missing in the next configuration: nothing is sealed without its word.
-        if next.index_of(&env.me).is_none() || (pre_copy && env.is_leaving()) {
+        if next.index_of(&env.me).is_none() || (pre_copy && env.is_leaving() && env.holds(Rule::LeavingTakesNothing)) {
             return;
         }
         let here = self.meta.config.epoch;
@@ -769,7 +777,9 @@ impl Replica {
         let wanted = lead.movement.as_ref().is_some_and(|movement| movement.next.index_of(&from).is_some());
         if config.index_of(&from).is_some() {
             self.ship_to_newcomer(from, env);
-        } else if !wanted && config.members.iter().all(|member| unsealed.contains(member)) {
+        } else if !wanted
+            && (config.members.iter().all(|member| unsealed.contains(member)) || !env.holds(Rule::RetireWhenUnsealed))
+        {
             let retire = ShardKind::Retire { next: config.clone() };
             env.send(&from, message(self.shard, config.epoch, *ballot, retire));
         }

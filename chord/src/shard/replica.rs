@@ -6,6 +6,7 @@ use crate::{
     io::Token,
     member::MemberKey,
     msg::{MapEntry, ShardKind, ShardMsg},
+    rules::Rule,
     shard::{
         config::{Ballot, Config, ReplicaMeta, Seal, ShardId},
         digest,
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// A client's operation (or, without a token, the node's own) that waits for its turn.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Pending {
     pub token: Option<Token>,
     pub key: Bytes,
@@ -31,7 +32,7 @@ pub(crate) struct Pending {
 }
 
 /// A page of the shard that somebody waits for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct PendingScan {
     pub token: Token,
     pub after: Option<Bytes>,
@@ -40,6 +41,7 @@ pub(crate) struct PendingScan {
 }
 
 /// One shard on one node.
+#[derive(Clone, Hash)]
 pub(crate) struct Replica {
     pub shard: ShardId,
     /// Durable.
@@ -167,7 +169,7 @@ impl Replica {
         kind: ShardKind,
         env: &mut Env<S>,
     ) -> Option<ShardKind> {
-        if self.epoch() > epoch {
+        if self.epoch() > epoch && env.holds(Rule::EpochBinds) {
             let config = Some(self.meta.config.clone());
             return Some(ShardKind::Nack { promised: Ballot::ZERO, config, sealed: false, lost: false });
         }
@@ -183,7 +185,7 @@ impl Replica {
         if self.meta.config.members.get(ballot.index()) != Some(&from) {
             return None;
         }
-        if ballot < self.meta.promised {
+        if ballot < self.meta.promised && env.holds(Rule::PromiseBinds) {
             return Some(ShardKind::Nack { promised: self.meta.promised, config: None, sealed: false, lost: false });
         }
         if let Some(known) = env.shared.map.get_mut(&self.shard).filter(|known| known.config.epoch == epoch) {

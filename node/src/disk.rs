@@ -22,13 +22,15 @@ fn is_full(free: u64, total: u64, pending: u64, was_full: bool) -> bool {
     free < reserve + resume + pending
 }
 
-/// Free and total bytes of the volume that holds `dir`.
+/// Free and total bytes of the volume that holds `dir`, as far as this process may use it: what is reserved for others
+/// is part of neither, as `df` counts.
 ///
 /// # Errors
 /// When the system cannot tell.
 pub fn space(dir: &Path) -> io::Result<(u64, u64)> {
     let volume = rustix::fs::statvfs(dir)?;
-    Ok((volume.f_bavail * volume.f_frsize, volume.f_blocks * volume.f_frsize))
+    let used = volume.f_blocks.saturating_sub(volume.f_bfree);
+    Ok((volume.f_bavail * volume.f_frsize, (used + volume.f_bavail) * volume.f_frsize))
 }
 
 /// Watches the volume and tells the core. `pending`: bytes that the store holds in memory. Never ends by itself.

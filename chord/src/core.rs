@@ -359,6 +359,7 @@ impl<S: Store> Core<S> {
         self.own.revision += 1;
         self.view.merge(self.own.clone());
         self.save_node();
+        self.outbox.hold_until_written();
         let (shards, env) = shards!(self, now, rng);
         shards.found(env);
         self.membership.placement_due = true;

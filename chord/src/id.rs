@@ -1,6 +1,6 @@
 //! Identifiers: points on a circle of 2^160, and the one `between` used everywhere.
 use sha2::{Digest as _, Sha256};
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 /// Bits of an identifier.
 pub const BITS: u32 = 160;
@@ -8,7 +8,7 @@ pub const BITS: u32 = 160;
 pub const BYTES: usize = 20;
 
 /// A point on the circle of 2^160, compared as an unsigned big-endian number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Id([u8; BYTES]);
 
 impl Id {
@@ -72,6 +72,21 @@ impl Id {
         Id(id)
     }
 
+    /// The upper 128 bits and the lower 32: arithmetic is made on these.
+    fn parts(self) -> (u128, u32) {
+        let (mut high, mut low) = ([0; 16], [0; 4]);
+        high.copy_from_slice(&self.0[..16]);
+        low.copy_from_slice(&self.0[16..]);
+        (u128::from_be_bytes(high), u32::from_be_bytes(low))
+    }
+
+    fn of_parts(high: u128, low: u32) -> Id {
+        let mut bytes = [0; BYTES];
+        bytes[..16].copy_from_slice(&high.to_be_bytes());
+        bytes[16..].copy_from_slice(&low.to_be_bytes());
+        Id(bytes)
+    }
+
     /// `self + 2^exponent` modulo 2^160: the start of finger `exponent`.
     ///
     /// # Panics
@@ -79,36 +94,27 @@ impl Id {
     #[must_use]
     pub fn plus_power_of_two(self, exponent: u32) -> Id {
         assert!(exponent < BITS, "a finger's exponent is below 160, not {exponent}");
-        let mut bytes = self.0;
-        let mut carry = 1u16 << (exponent % 8);
-        for byte in bytes.iter_mut().rev().skip((exponent / 8) as usize) {
-            let sum = u16::from(*byte) + carry;
-            *byte = sum.to_be_bytes()[1];
-            carry = sum >> 8;
-            if carry == 0 {
-                break;
-            }
+        let (high, low) = self.parts();
+        if exponent < 32 {
+            let (low, carry) = low.overflowing_add(1 << exponent);
+            Id::of_parts(high.wrapping_add(carry.into()), low)
+        } else {
+            Id::of_parts(high.wrapping_add(1 << (exponent - 32)), low)
         }
-        Id(bytes)
     }
 
     /// Clockwise distance from `self` to `other`, modulo 2^160.
     #[must_use]
     pub fn distance_to(self, other: Id) -> Id {
-        let mut bytes = [0; BYTES];
-        let mut borrow = 0i16;
-        for (out, (to, from)) in bytes.iter_mut().rev().zip(other.0.iter().rev().zip(self.0.iter().rev())) {
-            let difference = i16::from(*to) - i16::from(*from) - borrow;
-            borrow = i16::from(difference < 0);
-            *out = difference.to_be_bytes()[1];
-        }
-        Id(bytes)
+        let ((from_high, from_low), (to_high, to_low)) = (self.parts(), other.parts());
+        let (low, borrow) = to_low.overflowing_sub(from_low);
+        Id::of_parts(to_high.wrapping_sub(from_high).wrapping_sub(borrow.into()), low)
     }
 
     /// Exponent of the highest power of two that is not above this number; `None` for 0.
     pub fn ilog2(self) -> Option<u32> {
-        let (place, byte) = (0..).zip(self.0).find(|(_, byte)| *byte != 0)?;
-        Some(BITS - 1 - 8 * place - byte.leading_zeros())
+        let (high, low) = self.parts();
+        high.checked_ilog2().map(|exponent| exponent + 32).or(low.checked_ilog2())
     }
 
     /// The top 64 bits.
@@ -116,6 +122,18 @@ impl Id {
         let mut top = [0; 8];
         top.copy_from_slice(&self.0[..8]);
         u64::from_be_bytes(top)
+    }
+}
+
+impl Ord for Id {
+    fn cmp(&self, other: &Id) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl PartialOrd for Id {
+    fn partial_cmp(&self, other: &Id) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

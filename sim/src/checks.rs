@@ -69,6 +69,10 @@ impl Watch {
 
     fn on_meta(&mut self, index: usize, owner: MemberKey, shard: ShardId, meta: &ReplicaMeta, trace: &mut Trace) {
         let config = &meta.config;
+        let is_new = !self.configs.contains_key(&(shard, config.epoch));
+        if is_new && let Some(left) = config.members.iter().find(|member| self.has_left(member)) {
+            return self.fail(format!("shard {} moves to {left:?}, which had left before", shard.0));
+        }
         let known = self.configs.entry((shard, config.epoch)).or_insert_with(|| config.members.clone());
         if *known != config.members {
             let text = format!(
@@ -189,6 +193,26 @@ impl Watch {
             ));
         }
         trace.sometimes("write acknowledged");
+    }
+
+    /// Whether a member has left in good order, durably.
+    fn has_left(&self, member: &MemberKey) -> bool {
+        let Some(disk) = self.disks.get(member).map(|disk| disk.borrow()) else { return false };
+        disk.durable.node.as_ref().is_some_and(|kept| kept.node.state == MemberState::Left)
+    }
+
+    /// What anybody believes about a member, the member is sure to remember itself, at every moment.
+    pub fn on_view(&mut self, core: &Core<MemStore>) {
+        let others = core.view().iter().filter(|member| member.node.key != core.me().key);
+        for member in others.filter(|member| member.state != MemberState::Evicted) {
+            let Some(disk) = self.disks.get(&member.node.key) else { continue };
+            let said = (member.revision, member.state);
+            let kept = disk.borrow().durable.node.as_ref().map(|kept| (kept.node.revision, kept.node.state));
+            if kept.is_none_or(|kept| kept < said) {
+                let (name, other) = (&core.me().name, &member.node.name);
+                return self.fail(format!("{name} believes {said:?} of {other}, which keeps {kept:?} itself"));
+            }
+        }
     }
 
     /// Successor lists are in order, without repetitions and without the node itself, at every moment.

@@ -220,13 +220,35 @@ impl World {
                     self.plan(at, Event::Fault(Fault::Restart(index)));
                 }
             }
-            Draw::Pause => self.nodes[index].paused_until = now + time.min(PAUSE_MAX),
+            Draw::Pause => {
+                self.trace.sometimes("process frozen");
+                self.nodes[index].paused_until = now + time.min(PAUSE_MAX);
+            }
             Draw::Partition => {
                 let side: Vec<bool> = (0..NODES_MAX).map(|_| self.rng.random_bool(0.5)).collect();
+                let count = self.nodes.len();
                 let pairs = (0..NODES_MAX).flat_map(|a| (0..NODES_MAX).map(move |b| (a, b)));
-                self.cut(pairs.filter(|(a, b)| side[*a] != side[*b]).collect(), time);
+                let pairs = pairs.filter(|(a, b)| a != b);
+                let cut: BTreeSet<(usize, usize)> = match self.rng.random_range(0..4) {
+                    0 => {
+                        // One node sees both sides, which do not see each other.
+                        self.trace.sometimes("bridge partition");
+                        pairs.filter(|(a, b)| side[*a] != side[*b] && *a != index && *b != index).collect()
+                    }
+                    1 => {
+                        // Each sees its two neighbours only.
+                        self.trace.sometimes("ring-shaped partition");
+                        pairs.filter(|(a, b)| ![1, count - 1].contains(&(a.abs_diff(*b) % count))).collect()
+                    }
+                    _ => {
+                        self.trace.sometimes("partition");
+                        pairs.filter(|(a, b)| side[*a] != side[*b]).collect()
+                    }
+                };
+                self.cut(cut, time);
             }
             Draw::OneWay => {
+                self.trace.sometimes("one-way cut");
                 let other = self.rng.random_range(0..self.nodes.len());
                 let all = self.rng.random_bool(0.5);
                 let to = (0..NODES_MAX).filter(|to| *to != index && (all || *to == other));
@@ -236,6 +258,7 @@ impl World {
                 self.cut(pairs, time);
             }
             Draw::Loss => {
+                self.trace.sometimes("messages lost and doubled");
                 self.net.loss = [0.02, 0.1, 0.3][self.rng.random_range(0..3)];
                 self.plan(now + time, Event::Fault(Fault::Quiet));
             }
@@ -246,24 +269,23 @@ impl World {
                     }
                 }
             }
-            Draw::Stall => self.nodes[index].stalled_until = now + time,
+            Draw::Stall => {
+                self.trace.sometimes("sync stalled");
+                self.nodes[index].stalled_until = now + time;
+            }
             Draw::Full => {
                 self.step(index, chord::io::Input::DiskFull(true));
                 self.plan(now + time, Event::Fault(Fault::Room(index)));
             }
             Draw::Skew => {
+                self.trace.sometimes("clock jumped");
                 let most = (self.options.skew / MS).cast_signed();
                 self.nodes[index].clock.skew_ms = self.rng.random_range(-most..=most);
             }
             Draw::Wipe => {
                 if self.can_lose() {
                     self.trace.sometimes("disk lost");
-                    let lost = self.nodes[index].me.key;
-                    self.kill(index, true);
-                    self.wipe(index);
-                    if self.options.settings.holds(Rule::DiskNamesMember) {
-                        self.operator.lost.push(lost);
-                    }
+                    self.lose_disk(index);
                     self.plan(now + time, Event::Fault(Fault::Restart(index)));
                 }
             }
@@ -288,6 +310,7 @@ impl World {
             }
             Draw::Grow => {
                 if self.nodes.len() < NODES_MAX {
+                    self.trace.sometimes("scaled up");
                     let index = self.add_node();
                     self.start(index);
                 }
@@ -316,7 +339,23 @@ impl World {
         }
     }
 
-    fn cut(&mut self, pairs: BTreeSet<(usize, usize)>, time: u64) {
+    /// A machine is gone with its disk; an empty disk takes its place. The operator evicts the member that was there.
+    pub fn lose_disk(&mut self, index: usize) {
+        let lost = self.nodes[index].me.key;
+        self.kill(index, true);
+        self.wipe(index);
+        if self.options.settings.holds(Rule::DiskNamesMember) {
+            self.operator.lost.push(lost);
+        }
+    }
+
+    /// The operator's wish that a member leaves.
+    pub fn ask_to_leave(&mut self, index: usize) {
+        self.operator.leaving.insert(index);
+    }
+
+    /// Cuts pairs for a while, from whom to whom.
+    pub fn cut(&mut self, pairs: BTreeSet<(usize, usize)>, time: u64) {
         self.net.cut(&pairs, true);
         let touched: Vec<(usize, usize)> = self.net.sessions.keys().copied().collect();
         for (from, to) in touched {

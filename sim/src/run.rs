@@ -122,8 +122,11 @@ fn drive(world: &mut World, healing: &mut u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs until `reached` holds.
-fn wait(
+/// Runs until `reached` holds, for at most `most` ns.
+///
+/// # Errors
+/// What is not reached and why, or what was wrong meanwhile.
+pub fn wait(
     world: &mut World,
     most: u64,
     what: &str,

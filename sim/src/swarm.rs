@@ -143,6 +143,17 @@ impl Options {
         options
     }
 
+    /// A cluster to which only happens what a script does.
+    pub fn scripted(nodes: usize, rng: &mut dyn Rng) -> Options {
+        let mut options = Options::of_seed(0, rng);
+        options.settings = quick_settings();
+        options.nodes = nodes;
+        options.faults = Faults::default();
+        (options.clients, options.skew) = (1, 0);
+        (options.delay, options.sync) = ((MS / 5, 8 * MS), (MS / 2, 6 * MS));
+        options
+    }
+
     /// `kill -9` of one of three under load, again and again, by clients that retry for longer than a fail-over takes:
     /// every operation must be decided.
     pub fn kill_one_of_three(seed: u64, rng: &mut dyn Rng) -> Options {

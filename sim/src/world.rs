@@ -12,7 +12,7 @@ use crate::{
 use chord::{
     Core,
     id::Id,
-    io::{AdminRequest, CallError, CallId, Input, Operation, Output, Token},
+    io::{AdminRequest, CallError, CallId, Input, Operation, Outcome, Output, Token},
     member::{Disk as DiskId, MemberKey, NodeRef},
     msg::{RingReply, RingRequest, ShardMsg},
     time::Nanos,
@@ -90,6 +90,8 @@ pub struct Node {
     clients: BTreeMap<Token, (usize, u64)>,
     /// Requests of the operator that were answered.
     pub told: BTreeMap<Token, bool>,
+    /// Answers to operations that a script asked.
+    pub said: BTreeMap<Token, Outcome>,
     tokens: u64,
     /// The machine does not even refuse connections.
     pub dark: bool,
@@ -183,6 +185,7 @@ impl World {
             askers: BTreeMap::new(),
             clients: BTreeMap::new(),
             told: BTreeMap::new(),
+            said: BTreeMap::new(),
             tokens: 0,
             dark: false,
             paused_until: 0,
@@ -481,6 +484,14 @@ impl World {
         token
     }
 
+    /// A script's operation, asked of a node at once; says under which token the answer will come.
+    pub fn ask_for(&mut self, index: usize, operation: Operation) -> Token {
+        let token = self.token(index);
+        let deadline = self.nodes[index].clock.read(self.now + 10 * SECOND).mono;
+        self.step(index, Input::Client { token, operation, deadline });
+        token
+    }
+
     /// One step of a core, and what it wants done.
     pub fn step(&mut self, index: usize, input: Input) {
         let now = self.now;
@@ -503,6 +514,7 @@ impl World {
         }
         self.watch.on_changes(index, core.me().key, &fresh, &mut self.trace);
         self.watch.on_ring(&core);
+        self.watch.on_view(&core);
         let written = core.written();
         let node = &mut self.nodes[index];
         node.core = Some(core);
@@ -556,7 +568,11 @@ impl World {
             }
             Output::Shard { to, message } => self.post(index, &to, message),
             Output::Client { token, outcome } => {
-                let Some((client, attempt)) = self.nodes[index].clients.remove(&token) else { return };
+                let node = &mut self.nodes[index];
+                let Some((client, attempt)) = node.clients.remove(&token) else {
+                    node.said.insert(token, outcome);
+                    return;
+                };
                 let operation = self.clients.asked(client, attempt);
                 self.watch.on_answer(operation, &outcome, &mut self.trace);
                 if !self.net.loses(&mut self.rng) {

@@ -29,6 +29,10 @@ impl Fingers {
     /// Lets these indexes name `node`, or nobody.
     pub fn set(&mut self, indexes: RangeInclusive<u32>, node: Option<NodeRef>) {
         let (first, last) = indexes.clone().into_inner();
+        let covers = |run: &RangeInclusive<u32>| *run.start() <= first && last <= *run.end();
+        if self.runs.iter().any(|(run, known)| covers(run) && Some(known) == node.as_ref()) {
+            return;
+        }
         let (mut below, mut above) = (Vec::with_capacity(self.runs.len() + 2), Vec::new());
         for (run, known) in self.runs.drain(..) {
             if *run.end() > last {

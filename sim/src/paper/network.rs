@@ -87,8 +87,16 @@ pub struct Network {
 }
 
 impl Network {
-    /// An ideal ring of `count` members; `list` entries per successor list, `round` between stabilizations.
+    /// An ideal ring of `count` members at hashed ids; `list` entries per successor list, `round` between
+    /// stabilizations.
     pub fn new(count: usize, list: usize, round: u64, mut rng: ChaCha8Rng) -> Network {
+        let run: u64 = rng.random();
+        let ids = (0..count).map(|number| name(run, number)).collect();
+        Network::of(ids, run, list, round, rng)
+    }
+
+    /// An ideal ring at these ids; later nodes get hashed ones of this run.
+    fn of(mut ids: Vec<Id>, run: u64, list: usize, round: u64, rng: ChaCha8Rng) -> Network {
         let settings = Settings {
             successor_list_length: list,
             stabilize_interval: Nanos(round),
@@ -96,8 +104,6 @@ impl Network {
             probe_interval: Nanos(2 * round),
             ..Settings::default()
         };
-        let run: u64 = rng.random();
-        let mut ids: Vec<Id> = (0..count).map(|number| name(run, number)).collect();
         ids.sort_unstable();
         let refs: Vec<NodeRef> = ids.iter().enumerate().map(|(number, id)| node_ref(number, *id)).collect();
         let mut around = Around::new(settings, rng);
@@ -395,3 +401,6 @@ impl Network {
 fn name(run: u64, number: usize) -> Id {
     Id::of_name(&format!("{run:x}-{number}"))
 }
+
+#[cfg(test)]
+mod tests;

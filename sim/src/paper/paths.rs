@@ -22,7 +22,7 @@ fn contacts(k: u32, list: usize, size: Size, rng: &mut ChaCha8Rng, wrong: &mut u
     let count = 1 << k;
     // Small circles differ much from each other.
     let circles = if k < 9 { 40 } else { 2 };
-    let lookups = (100 * count).min(size.pick(20_000, 200_000)) / circles;
+    let lookups = (100 * count).min(size.pick(20_000, 80_000)) / circles;
     let mut values = Vec::new();
     for _ in 0..circles {
         let mut circle = Circle::new(hashed(count, rng), list, rng.clone());

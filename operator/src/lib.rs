@@ -34,8 +34,20 @@ pub fn duration(text: &str) -> Option<Duration> {
             "h" => 3_600_000,
             _ => return None,
         };
-        total += Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?);
+        total = total.checked_add(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?))?;
         rest = next;
     }
     (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duration_beyond_all_bounds_is_none() {
+        assert_eq!(duration("1m30s"), Some(Duration::from_secs(90)));
+        // Each part is a number, the sum is more than a duration holds; it came from a spec, and ended the operator.
+        assert_eq!(duration(&"18446744073709551615ms".repeat(1100)), None);
+    }
 }

@@ -3,6 +3,7 @@ mod bench;
 mod chart;
 mod check;
 mod dashboard;
+mod fuzz;
 mod image;
 mod kubernetes;
 mod paths;
@@ -54,6 +55,8 @@ enum Task {
         #[arg(long, default_value = "all")]
         rows: String,
     },
+    /// Hostile input: the committed corpus, and mutations of it
+    Fuzz(fuzz::Options),
     /// Files that are generated from the Rust types; a test compares them
     #[command(subcommand)]
     Gen(Generated),
@@ -89,6 +92,7 @@ fn work(task: Task) -> anyhow::Result<()> {
         Task::Bench(options) => bench::bench(&options),
         Task::Prove { seeds } => test::prove(seeds),
         Task::ProveLive { rows } => test::prove_live(&rows),
+        Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Gen(Generated::Crd) => check::generate_crd(),
     }
 }

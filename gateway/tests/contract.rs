@@ -325,6 +325,29 @@ fn the_typescript_types_have_the_fields_of_the_documents() {
     assert!(serde_json::from_value::<ClientMessage>(resume).is_ok());
 }
 
+/// Every `$ref` below a value.
+fn references(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("$ref").and_then(Value::as_str).map(str::to_owned);
+            own.into_iter().chain(fields.values().flat_map(references)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn everything_the_description_refers_to_is_in_it() {
+    let document = documents().remove("openapi").expect("a description");
+    let references = references(&document);
+    assert!(references.len() > 10, "{references:?}");
+    for reference in references {
+        let pointer = reference.strip_prefix('#').expect("a place in the same document");
+        assert!(document.pointer(pointer).is_some(), "{reference} is nowhere");
+    }
+}
+
 #[test]
 fn numbers_fit_what_a_browser_holds_exactly() {
     assert_eq!(serde_json::to_string(&Count(u64::MAX)).expect("a number"), "9007199254740991");

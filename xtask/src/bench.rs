@@ -47,7 +47,7 @@ pub fn bench(options: &Options) -> Result<()> {
     let data = Data(std::env::var_os("BENCH_DIR").map_or_else(|| paths::cache().join("bench"), PathBuf::from));
     let _ = fs::remove_dir_all(&data.0);
     fs::create_dir_all(&data.0)?;
-    let echo = echo(&release, options)?;
+    let echo = echo(&release, &data.0, options)?;
     let ring = local::ring(&release, &data.0, PORTS)?;
     let endpoint = PORTS.client(0);
     let nodes = ring.children()?;
@@ -94,11 +94,11 @@ fn parse(json: &str) -> Result<Figures> {
         .collect()
 }
 
-fn echo(release: &Path, options: &Options) -> Result<Figures> {
+fn echo(release: &Path, data: &Path, options: &Options) -> Result<Figures> {
     eprintln!("==> measuring a bare echo");
     let mut command = Command::new(release.join("echo"));
     command.args(["serve", ECHO]);
-    let _server = Running::start(command, &paths::cache().join("bench/echo.log"))?;
+    let _server = Running::start(command, &data.join("echo.log"))?;
     let args = ["bench", ECHO, &options.seconds.to_string(), &options.value_size.to_string()];
     parse(&run(release.join("echo"), args, 600).read()?)
 }

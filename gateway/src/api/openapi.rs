@@ -28,7 +28,7 @@ use utoipa::{
         super::stats,
         super::events
     ),
-    components(schemas(schema::Problem))
+    components(schemas(schema::Problem, schema::AnyId, schema::Count))
 )]
 struct Api;
 

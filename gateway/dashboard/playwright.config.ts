@@ -34,6 +34,8 @@ export default defineConfig({
   },
   projects: [
     ...(process.env.DASHBOARD_URL ? [{ name: "page", testIgnore: "live.spec.ts" }] : []),
+    // Figures, not verdicts: `cargo xtask bench` asks for them.
+    ...(process.env.BENCH ? [{ name: "bench", testMatch: "*.bench.ts" }] : []),
     ...(process.env.CHORD_BIN ? [{ name: "live", testMatch: "live.spec.ts" }] : []),
   ],
 });

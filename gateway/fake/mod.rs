@@ -57,6 +57,8 @@ impl Fake {
 pub struct World {
     pub ring_id: [u8; 16],
     pub members: BTreeMap<Id, Fake>,
+    /// What an operator told all of them.
+    pub operator: Option<v1::OperatorStatus>,
     next_ordinal: u32,
 }
 
@@ -89,7 +91,7 @@ pub struct FakeRing {
 impl FakeRing {
     /// Of `nodes` members called `demo-node-0` and so on, each with a server on loopback.
     pub fn start(nodes: u32, pace: Duration, tls: Option<ServerTlsConfig>) -> io::Result<FakeRing> {
-        let world = World { ring_id: rand::random(), members: BTreeMap::new(), next_ordinal: 0 };
+        let world = World { ring_id: rand::random(), members: BTreeMap::new(), operator: None, next_ordinal: 0 };
         let (world, events) = (Arc::new(Mutex::new(world)), broadcast::channel(256).0);
         let ring = FakeRing { world, events, pace, tls };
         for _ in 0..nodes {

@@ -47,6 +47,7 @@ fn describe(world: &World, id: Id) -> Option<v1::DescribeResponse> {
         uptime_ms: me.started.elapsed().as_millis() as u64,
         shards: SHARDS,
         replication_factor: REPLICAS as u32,
+        operator: world.operator.clone(),
     })
 }
 

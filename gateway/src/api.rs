@@ -8,7 +8,7 @@ use crate::{
     problem::Problem,
     query::{self, Query},
     sandbox,
-    schema::{EventList, Node, NodeList, Ring, RingStats},
+    schema::{AnyId, Count, EventList, Node, NodeList, Ring, RingStats},
     ws,
 };
 use axum::{
@@ -64,9 +64,7 @@ pub async fn nodes(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery)
 }
 
 /// One member.
-#[utoipa::path(get, path = "/ring/nodes/{id}", params(("id" = String, Path, description = "40 hexadecimal digits")),
-    responses((status = 200, body = Node), (status = 400, body = crate::schema::Problem),
-        (status = 404, body = crate::schema::Problem)))]
+#[utoipa::path(get, path = "/ring/nodes/{id}", params(("id" = AnyId, Path)), responses((status = 200, body = Node)))]
 pub async fn node(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
@@ -85,8 +83,8 @@ pub async fn stats(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery)
 
 /// What happened, as far as it is kept.
 #[utoipa::path(get, path = "/events",
-    params(("since" = Option<u64>, Query, description = "only events with a larger number")),
-    responses((status = 200, body = EventList), (status = 400, body = crate::schema::Problem)))]
+    params(("since" = Option<Count>, Query, description = "only events with a larger number")),
+    responses((status = 200, body = EventList)))]
 pub async fn events(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Result<Json<EventList>, Problem> {
     let since = Query::parse(query.as_deref(), &["since"])?.number("since", 0)?;
     Ok(Json(shared.hub.events(since)))

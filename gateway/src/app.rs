@@ -22,6 +22,7 @@ use axum::{
 use chord_client::net::Tls;
 use http::{StatusCode, Uri};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -135,7 +136,8 @@ impl App {
             allowed_origins: args.allowed_origins.clone(),
             sockets: Held::new(args.sockets_per_visitor, args.sockets),
             asking: Semaphore::new(ASKING_MAX),
-            sandboxes: Held::new(args.sandboxes, args.sandboxes),
+            // A class may sit behind one address; even so something is left for others.
+            sandboxes: Held::new(args.sandboxes.div_ceil(2), args.sandboxes),
             sandbox_turns: Semaphore::new(1),
             timing,
             shutdown: shutdown.clone(),
@@ -153,6 +155,7 @@ impl App {
         };
         let probing = probes::router(shared.clone(), metrics_handle()?);
         tokio::spawn(serve(probes, probing, limits(CONNECTIONS_MAX), shutdown.clone(), tasks.clone()));
+        allow_files(args.sockets + 2 * CONNECTIONS_MAX);
         tracing::info!(listen = %visitors.local_addr()?, base_path = args.base_path, ring = args.ring_name, "serving");
         serve(visitors, router(shared, &args), limits(each), shutdown, tasks.clone()).await;
 
@@ -162,6 +165,21 @@ impl App {
             tracing::warn!(left = tasks.len(), "ended with connections still open");
         }
         Ok(())
+    }
+}
+
+/// Every connection is an open file, and many systems allow 1024 until one asks for more.
+fn allow_files(wanted: usize) {
+    let (wanted, limit) = (wanted as u64, getrlimit(Resource::Nofile));
+    let maximum = limit.maximum.unwrap_or(u64::MAX);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted.min(maximum)), ..limit }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    if maximum < wanted {
+        tracing::warn!(maximum, wanted, "fewer open files are allowed (ulimit -n) than visitors might need");
     }
 }
 

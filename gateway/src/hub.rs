@@ -91,6 +91,7 @@ impl Hub {
                 nodes: &change.nodes,
                 removed: &change.removed,
                 stats: &ring.stats,
+                operator: ring.operator.as_ref().filter(|_| change.operator),
                 events: &events,
             })
         });
@@ -189,7 +190,7 @@ mod tests {
     }
 
     fn delta(sequence: u64) -> Publication {
-        let change = Some(Change { nodes: Vec::new(), removed: Vec::new() });
+        let change = Some(Change { nodes: Vec::new(), removed: Vec::new(), operator: false });
         Publication { ring: ring(sequence), change, events: Vec::new() }
     }
 

@@ -5,15 +5,18 @@
 mod build;
 mod description;
 mod journal;
+mod operator;
+mod transfer;
 
 pub use build::share;
 pub use description::{Description, id_of, name_of};
 
-use crate::schema::{HexId, Millis, Node, NodeName, Ring, RingEvent};
+use crate::schema::{HexId, Millis, Node, NodeName, OperatorStatus, Ring, RingEvent};
 use chord::member::{Member, MemberKey, NodeRef, View};
 use chord_proto::v1;
 use journal::Journal;
 use std::collections::BTreeMap;
+use transfer::Transfer;
 
 /// What is known of one member.
 #[derive(Debug)]
@@ -41,6 +44,9 @@ pub struct Model {
     /// The ring is another one than published last.
     replaced: bool,
     journal: Journal,
+    /// The operator's last word, with the number of the operator.
+    operator: Option<(u64, OperatorStatus)>,
+    transfer: Transfer,
 }
 
 /// What changed.
@@ -55,11 +61,13 @@ pub struct Publication {
 }
 
 /// From one publication to the next.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Change {
     /// New or changed.
     pub nodes: Vec<Node>,
     pub removed: Vec<HexId>,
+    /// Whether the operator said something new.
+    pub operator: bool,
 }
 
 /// Why a description was not taken in.
@@ -90,6 +98,7 @@ impl Model {
             converged: false,
             nodes,
             stats,
+            operator: None,
         };
         Model {
             ring,
@@ -99,6 +108,8 @@ impl Model {
             votes_due: false,
             replaced: false,
             journal: Journal::default(),
+            operator: None,
+            transfer: Transfer::default(),
         }
     }
 
@@ -119,6 +130,7 @@ impl Model {
                 return Err(Refused::AnotherRing);
             }
             (self.heard, self.view, self.votes) = Default::default();
+            (self.operator, self.transfer) = Default::default();
             self.replaced = true;
         }
         self.ring.ring_id = Some(ring_id);
@@ -142,6 +154,15 @@ impl Model {
             let text = format!("{} is heard again after {seconds} s", description.node.name);
             self.journal.observe(now, "fresh", &description.node, text);
         }
+        let known = self.heard.get(&key).and_then(|heard| heard.description.as_ref());
+        if known.is_some_and(|known| known.node.incarnation < description.node.incarnation) {
+            let (name, start) = (&description.node.name, description.node.incarnation);
+            let text = format!("{name} was started again, with version {}: start {start}", description.version);
+            self.journal.observe(now, "restart", &description.node, text);
+        }
+        if let Some(said) = description.operator.clone() {
+            self.take_word(said, now);
+        }
         self.votes_due |= before.is_none_or(|(_, stale)| stale.is_some());
         self.heard.insert(key, Heard { description: Some(description), stale_since: None, untold: None });
         // Those it names that nobody spoke of before are silent from now on, until they speak.
@@ -150,6 +171,19 @@ impl Model {
             self.heard.entry(member.node.key).or_insert_with(silent);
         }
         Ok(())
+    }
+
+    /// Members hand the operator's word on at different times: the newest counts.
+    fn take_word(&mut self, (epoch, said): (u64, OperatorStatus), now: Millis) {
+        let known = self.operator.as_ref().map(|(epoch, known)| (*epoch, known.at));
+        if known >= Some((epoch, said.at)) {
+            return;
+        }
+        for news in operator::news(self.operator.as_ref().map(|(_, known)| known), &said) {
+            let member = news.member.and_then(|name| self.view.current().find(|member| member.node.name == name));
+            self.journal.note(now, news.kind, member.map(|member| named(&member.node)), news.message);
+        }
+        self.operator = Some((epoch, said));
     }
 
     /// The stream of a member broke.
@@ -210,16 +244,21 @@ impl Model {
         let raw: Vec<v1::NodeStats> =
             known.iter().filter_map(|(_, heard)| heard.description.as_ref()).map(|it| it.stats).collect();
         let stats = build::ring_stats(&nodes, &raw);
+        if let Some(text) = self.transfer.look(&self.ring.nodes, &nodes, now) {
+            self.journal.note(now, "transfer", None, text);
+        }
         let events = self.journal.take();
-        let change = build::change(&self.ring.nodes, &nodes);
-        let quiet = change.nodes.is_empty() && change.removed.is_empty() && events.is_empty();
+        let operator = self.operator.as_ref().map(|(_, said)| said.clone());
+        let mut change = build::change(&self.ring.nodes, &nodes);
+        change.operator = operator != self.ring.operator;
+        let quiet = change == Change::default() && events.is_empty();
         if quiet && !self.replaced && stats == self.ring.stats {
             return None;
         }
         self.ring.sequence.0 += 1;
         self.ring.generated_at = now;
         self.ring.converged = stats.converged;
-        (self.ring.nodes, self.ring.stats) = (nodes, stats);
+        (self.ring.nodes, self.ring.stats, self.ring.operator) = (nodes, stats, operator);
         let change = (!std::mem::take(&mut self.replaced)).then_some(change);
         Some(Publication { ring: self.ring.clone(), change, events })
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// Largest whole number that every JSON reader holds exactly.
-const COUNT_MAX: u64 = (1 << 53) - 1;
+pub const COUNT_MAX: u64 = (1 << 53) - 1;
 
 /// A whole number from 0, cut to 2^53 - 1 so that a JavaScript `number` holds it exactly.
 #[derive(ToSchema, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -49,6 +49,11 @@ impl Serialize for HexId {
         serializer.collect_str(&self.0)
     }
 }
+
+/// An id as it may be asked for: 40 hexadecimal digits, upper or lower case.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9a-fA-F]{40}$")]
+pub struct AnyId(pub String);
 
 /// Where a member stands in its life.
 #[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
@@ -177,6 +182,45 @@ pub struct Ring {
     /// Sorted by id.
     pub nodes: Vec<Node>,
     pub stats: RingStats,
+    /// Null: no operator has spoken; outside of Kubernetes there is none.
+    pub operator: Option<OperatorStatus>,
+}
+
+/// What the operator said last, as the members hand it on.
+#[derive(Serialize, ToSchema, Clone, PartialEq, Eq, Debug)]
+pub struct OperatorStatus {
+    /// When it said so, by its own clock.
+    pub at: Millis,
+    /// Members asked for, members there, members that serve.
+    pub wanted: Count,
+    pub members: Count,
+    pub serving: Count,
+    /// Null: nothing is under way.
+    pub operation: Option<Operation>,
+    pub conditions: Vec<Condition>,
+}
+
+/// What the operator does at the moment.
+#[derive(Serialize, ToSchema, Clone, PartialEq, Eq, Debug)]
+pub struct Operation {
+    /// `Join`, `Leave` or `Replace`.
+    pub kind: String,
+    /// Name of the member it is about.
+    pub member: String,
+    pub progress: String,
+}
+
+/// A condition of the ChordRing.
+#[derive(Serialize, ToSchema, Clone, PartialEq, Eq, Debug)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+    /// When the status became so.
+    pub since: Millis,
 }
 
 /// `GET /api/v1/ring/nodes`.
@@ -292,6 +336,9 @@ pub enum ServerMessage<'a> {
         nodes: &'a [Node],
         removed: &'a [HexId],
         stats: &'a RingStats,
+        /// Only when it changed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        operator: Option<&'a OperatorStatus>,
         events: &'a [RingEvent],
     },
 }

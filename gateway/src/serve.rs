@@ -11,7 +11,7 @@ use tower::Service as _;
 /// What a connection may do.
 #[derive(Clone)]
 pub struct Limits {
-    /// Connections, WebSockets included.
+    /// Connections; one that became a WebSocket is counted there.
     pub connections: Held,
     /// Time for a request's head, and between two requests of a connection.
     pub head_timeout: Duration,

@@ -26,8 +26,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes of a message from a visitor.
 const MESSAGE_BYTES_MAX: usize = 1024;
+/// Bytes read at a time. The default of 128 KiB would be held, and zeroed at every wake-up, by each of thousands.
+pub const READ_BYTES: usize = 1024;
 /// How often a visitor may resume: each time may cost a snapshot.
 const RESUMES: Rate = Rate { per_second: 1, burst: 5 };
+/// Pings and pongs; a browser sends one pong for each of our pings.
+pub const FRAMES: Rate = Rate { per_second: 10, burst: 50 };
 
 /// Times of a socket.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +78,7 @@ pub async fn open(
     })?;
     let place = shared.hub.resume(query.get("stream"), sequence);
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
+    let upgrade = upgrade.read_buffer_size(READ_BYTES);
     let task = shared.tasks.token();
     Ok(upgrade.on_upgrade(async move |socket| {
         metrics::gauge!("chord_gateway_sockets").increment(1);
@@ -107,7 +112,8 @@ async fn converse(
     shutdown: &CancellationToken,
 ) -> End {
     let mut newest = hub.subscribe();
-    let (mut heard, mut resumes) = (Instant::now(), Bucket::new(RESUMES, Instant::now()));
+    let mut heard = Instant::now();
+    let (mut resumes, mut frames) = (Bucket::new(RESUMES, heard), Bucket::new(FRAMES, heard));
     let mut ping = tokio::time::interval(timing.ping);
     let end = loop {
         newest.mark_unchanged();
@@ -133,8 +139,8 @@ async fn converse(
                         }
                         _ => break End::Misbehaved,
                     },
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    Some(Ok(Message::Binary(_))) => break End::Misbehaved,
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) if frames.take(FRAMES, heard).is_ok() => {}
+                    Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => break End::Misbehaved,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
                 }
             }
@@ -152,7 +158,7 @@ async fn converse(
     };
     let (code, reason) = match end {
         End::Shutdown => (close_code::AWAY, "the gateway restarts; connect again"),
-        _ => (close_code::POLICY, "only {\"type\":\"resume\",...} may be sent, and not often"),
+        _ => (close_code::POLICY, "only {\"type\":\"resume\",...} may be sent, and nothing often"),
     };
     let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
     // The other side answers with its own Close, or takes too long.

@@ -85,6 +85,30 @@ fn ring() -> Ring {
         converged: false,
         nodes: vec![node(0, 1, 2, 0.5), node(2, 0, 1, 0.25), silent, unknown],
         stats: stats(),
+        operator: Some(operator()),
+    }
+}
+
+fn operator() -> OperatorStatus {
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| Condition {
+        kind: kind.into(),
+        status: status.into(),
+        reason: reason.into(),
+        message: message.into(),
+        since: 1_795_000_090_000,
+    };
+    let joining = "shards are on their way to member 3";
+    OperatorStatus {
+        at: 1_795_000_123_000,
+        wanted: count(5),
+        members: count(4),
+        serving: count(3),
+        operation: Some(Operation { kind: "Join".into(), member: "demo-node-3".into(), progress: joining.into() }),
+        conditions: vec![
+            condition("Available", "True", "AsExpected", "every key can be read and written"),
+            condition("Progressing", "True", "MemberJoining", joining),
+            condition("Ready", "False", "MemberJoining", joining),
+        ],
     }
 }
 
@@ -195,6 +219,7 @@ fn documents() -> BTreeMap<&'static str, Value> {
         nodes: &ring.nodes[..1],
         removed: &[id(3)],
         stats: &ring.stats,
+        operator: ring.operator.as_ref(),
         events: &events,
     };
     let problem = Problem {
@@ -252,6 +277,7 @@ fn interfaces(typescript: &str) -> BTreeMap<String, BTreeSet<String>> {
         } else if line == "}" {
             open = None;
         } else if let (Some(name), Some((field, _))) = (&open, line.trim().split_once(": "))
+            && let field = field.trim_end_matches('?')
             && field.bytes().all(|byte| byte.is_ascii_alphanumeric())
         {
             found.get_mut(name).expect("it is open").insert(field.to_owned());
@@ -273,6 +299,9 @@ fn the_typescript_types_have_the_fields_of_the_documents() {
     for (interface, value) in [
         ("Ring", at("ring", "")),
         ("RingStats", at("stats", "")),
+        ("OperatorStatus", at("ring", "/operator")),
+        ("Operation", at("ring", "/operator/operation")),
+        ("Condition", at("ring", "/operator/conditions/0")),
         ("NodeList", at("nodes", "")),
         ("Node", at("node", "")),
         ("NodeStats", at("node", "/stats")),
@@ -294,6 +323,29 @@ fn the_typescript_types_have_the_fields_of_the_documents() {
     let resume = serde_json::json!({ "type": "resume", "stream": "s", "sequence": 1 });
     assert_eq!(interfaces["Resume"], keys(&resume));
     assert!(serde_json::from_value::<ClientMessage>(resume).is_ok());
+}
+
+/// Every `$ref` below a value.
+fn references(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("$ref").and_then(Value::as_str).map(str::to_owned);
+            own.into_iter().chain(fields.values().flat_map(references)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn everything_the_description_refers_to_is_in_it() {
+    let document = documents().remove("openapi").expect("a description");
+    let references = references(&document);
+    assert!(references.len() > 10, "{references:?}");
+    for reference in references {
+        let pointer = reference.strip_prefix('#').expect("a place in the same document");
+        assert!(document.pointer(pointer).is_some(), "{reference} is nowhere");
+    }
 }
 
 #[test]

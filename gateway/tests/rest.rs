@@ -2,7 +2,7 @@
 mod common;
 
 use chord_gateway::ws::Timing;
-use chord_proto::v1::MemberState;
+use chord_proto::v1::{MemberState, OperatorStatus, OperatorStep};
 use common::{LONG, Reply, find, gateway, raw, request, ring_and_gateway};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -92,6 +92,30 @@ async fn joins_leaves_and_deaths_are_seen_and_the_dead_hold_up_nobody() -> anyho
     }
     let later = gateway.get(&format!("/api/v1/events?since={}", numbers.len() - 1)).await?.json();
     assert_eq!(later["events"].as_array().map(Vec::len), Some(1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_operator_says_is_handed_on_and_sent_once() -> anyhow::Result<()> {
+    let (ring, gateway) = ring_and_gateway(2, &[]).await?;
+    let mut socket = gateway.socket("", None).await?;
+    assert_eq!(common::next(&mut socket).await?["ring"]["operator"], Value::Null);
+    let operation = OperatorStep { kind: "Leave".into(), member: "demo-node-1".into(), progress: "7 to go".into() };
+    let status =
+        OperatorStatus { operator_epoch: 1, at_ms: 5, wanted: 1, operation: Some(operation), ..Default::default() };
+    ring.with(|world| world.operator = Some(status));
+    let delta = loop {
+        let delta = common::next(&mut socket).await?;
+        if delta.get("operator").is_some() {
+            break delta;
+        }
+    };
+    assert_eq!((&delta["operator"]["at"], &delta["operator"]["operation"]["kind"]), (&5.into(), &"Leave".into()));
+    assert!(delta["events"].as_array().is_some_and(|all| all.iter().any(|event| event["kind"] == "operation")));
+    ring.work(2000, 100, 1.0);
+    let next = common::next(&mut socket).await?;
+    assert!(next["type"] == "delta" && next.get("operator").is_none(), "only when it changed: {next}");
+    assert_eq!(gateway.ring().await?["operator"], delta["operator"]);
     Ok(())
 }
 

@@ -58,11 +58,20 @@ async fn a_visitor_plays_and_the_real_ring_is_not_touched() -> anyhow::Result<()
 
 #[tokio::test]
 async fn sandboxes_are_bounded_and_given_back() -> anyhow::Result<()> {
-    let (_ring, gateway) = ring_and_gateway(1, &["--sandboxes=2"]).await?;
-    let (first, _second) = (open(&gateway).await?, open(&gateway).await?);
-    let Err(tungstenite::Error::Http(refused)) = open(&gateway).await else { panic!("a third of two") };
-    assert_eq!(refused.status(), 503);
-    assert!(refused.headers().contains_key("retry-after"));
+    let flags = ["--sandboxes=4", "--trusted-hops=1"];
+    let (_ring, gateway) = ring_and_gateway(1, &flags).await?;
+    let open_from = async |visitor: &str| gateway.socket_from(visitor, "api/v1/sandbox").await;
+    let refusal = async |visitor: &str| match open_from(visitor).await {
+        Err(tungstenite::Error::Http(refused)) => {
+            assert!(refused.headers().contains_key("retry-after"));
+            refused.status().as_u16()
+        }
+        other => panic!("one too many of {visitor}: {:?}", other.map(|_| "opened")),
+    };
+    let (first, _second) = (open_from("192.0.2.1").await?, open_from("192.0.2.1").await?);
+    assert_eq!(refusal("192.0.2.1").await, 429, "nobody has more than half");
+    let (_third, _fourth) = (open_from("192.0.2.2").await?, open_from("192.0.2.3").await?);
+    assert_eq!(refusal("192.0.2.4").await, 503, "all are taken");
     drop(first);
     let begun = Instant::now();
     while let Err(error) = open(&gateway).await {

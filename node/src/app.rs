@@ -13,6 +13,7 @@ use crate::{
         kv::KvService,
         peer::PeerService,
         roles::{Role, RolesLayer},
+        told::Told,
         view::ViewService,
     },
     store::FjallStore,
@@ -130,7 +131,8 @@ impl App {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
         let peer = PeerService::new(driver.clone(), me.key);
-        let admin = AdminService::new(driver.clone(), args.data_dir.clone(), tls.clone());
+        let told = Told::default();
+        let admin = AdminService::new(driver.clone(), args.data_dir.clone(), tls.clone(), told.clone());
         let internal_server = server()
             .add_service(RingServer::new(peer.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
             .add_service(ShardServer::new(peer).max_decoding_message_size(4 * MESSAGE_BYTES_MAX))
@@ -145,7 +147,7 @@ impl App {
                     .max_decoding_message_size(MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(MESSAGE_BYTES_MAX),
             )
-            .add_service(RingViewServer::new(ViewService::new(driver.clone())))
+            .add_service(RingViewServer::new(ViewService::new(driver.clone(), told)))
             .add_service(health_service)
             .add_service(reflection)
             .serve_with_incoming_shutdown(connections(client, door(vec![Role::Client])), stopped());

@@ -13,11 +13,12 @@ use crate::{
     objects::Apis,
     observe::observe,
     plan::{Step, plan},
-    report::{Report, name_of},
+    report::{Report, name_of, told},
     secrets::ensure_certificates,
 };
 use anyhow::Context as _;
 use chord_client::net::{Dial, Pems, tcp};
+use chord_proto::v1;
 use futures::{StreamExt as _, future::join_all};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -240,6 +241,9 @@ async fn pass(ring: &ChordRing, apis: &Apis, context: &Context, memory: &mut Mem
             .context("cannot report the status")?;
     }
     announce(ring, context, memory, &step).await;
+    let answering = world.words.iter().filter(|(_, word)| word.is_ok()).map(|(ordinal, _)| names.address(*ordinal));
+    let request = v1::ReportRequest { status: Some(told(ring, &status, context.epoch)) };
+    memory.members.report(answering, request).await;
     if let Err(error) = act(&names, apis, context.epoch, memory, &world, &step).await {
         if !matches!(step, Step::CreateStatefulSet { .. }) {
             return Err(error);

@@ -131,6 +131,19 @@ impl Members {
             .map_err(|status| anyhow::anyhow!("{addr}: {}", status.message()))
     }
 
+    /// Tells what the operator says of the ring to members, for those who look at them. Who does not listen is told again
+    /// soon.
+    pub async fn report(&mut self, addrs: impl Iterator<Item = String>, request: v1::ReportRequest) {
+        let links: Vec<Link> = addrs.filter_map(|addr| self.link(&addr).ok()).collect();
+        let told = links.into_iter().map(async |link| {
+            let told = tokio::time::timeout(TIME, client(&link).report(request.clone())).await;
+            if let Ok(Err(status)) = told {
+                tracing::debug!(%status, "a member does not take the report");
+            }
+        });
+        futures::future::join_all(told).await;
+    }
+
     /// Founds or joins a ring.
     ///
     /// # Errors

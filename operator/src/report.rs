@@ -8,6 +8,7 @@ use crate::{
     plan::Step,
     world::{State, World},
 };
+use chord_proto::v1;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
@@ -219,6 +220,33 @@ impl Report<'_> {
             last_transition_time,
             observed_generation: self.ring.metadata.generation,
         }
+    }
+}
+
+/// The status in the members' words, who hand it on to those who look at the ring.
+pub fn told(ring: &ChordRing, status: &ChordRingStatus, operator_epoch: u64) -> v1::OperatorStatus {
+    let count = |number: i32| u32::try_from(number).unwrap_or(0);
+    let millis = |time: Timestamp| u64::try_from(time.as_millisecond()).unwrap_or(0);
+    let step = |operation: &Operation| v1::OperatorStep {
+        kind: operation.r#type.clone(),
+        member: operation.member.clone(),
+        progress: operation.progress.clone(),
+    };
+    let condition = |condition: &Condition| v1::OperatorCondition {
+        r#type: condition.type_.clone(),
+        status: condition.status.clone(),
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+        since_ms: millis(condition.last_transition_time.0),
+    };
+    v1::OperatorStatus {
+        operator_epoch,
+        at_ms: millis(Timestamp::now()),
+        wanted: count(ring.spec.replicas),
+        members: count(status.replicas),
+        serving: count(status.ready_replicas),
+        operation: status.operation.as_ref().map(step),
+        conditions: status.conditions.iter().map(condition).collect(),
     }
 }
 

@@ -1,23 +1,30 @@
-//! `bench`: a ring of three processes with replication 3 and fsync on, beside a bare echo of the same messages.
-use crate::{image, paths, proc::run};
+//! `bench`: a ring of three processes with replication 3 and fsync on, beside a bare echo of the same messages; and a
+//! gateway before it with many browsers.
+mod browser;
+mod process;
+mod sockets;
+
+use crate::{
+    image,
+    local::{self, NODES, Ports, Running},
+    paths,
+    proc::run,
+};
 use anyhow::{Context as _, Result, ensure};
+use process::usage;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// Ticks of /proc/PID/stat in a second; Linux shows 100 to programs on every common architecture.
-const TICKS_PER_SECOND: f64 = 100.0;
 const IDLE: Duration = Duration::from_secs(20);
-const BASE_PORT: u16 = 17400;
+const PORTS: Ports = Ports { base: 17400, visitors: 17380, probes: 17381 };
 const ECHO: &str = "127.0.0.1:17390";
-/// As long as the ring's own limit for becoming ready.
-const START_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -27,6 +34,12 @@ pub struct Options {
     /// Bytes per value
     #[arg(long, default_value_t = 256)]
     pub value_size: u32,
+    /// WebSockets held open at the gateway; 0: that part is left out
+    #[arg(long, default_value_t = 10_000)]
+    pub sockets: usize,
+    /// Leaves out the page in Chromium
+    #[arg(long)]
+    pub no_browser: bool,
 }
 
 pub fn bench(options: &Options) -> Result<()> {
@@ -34,21 +47,11 @@ pub fn bench(options: &Options) -> Result<()> {
     let data = Data(std::env::var_os("BENCH_DIR").map_or_else(|| paths::cache().join("bench"), PathBuf::from));
     let _ = fs::remove_dir_all(&data.0);
     fs::create_dir_all(&data.0)?;
-    let echo = echo(&release, options)?;
-    let mut command = Command::new(release.join("chordctl"));
-    command.args(["dev", "--nodes", "3", "--no-gateway", "--base-port", &BASE_PORT.to_string()]);
-    command.arg("--data-dir").arg(&data.0).arg("--bin-dir").arg(&release);
-    let ring = Running::start(command, &data.0.join("ring.log"))?;
-    let endpoint = format!("127.0.0.1:{}", BASE_PORT + 1);
-    let ready = ["--endpoint", &endpoint, "--timeout", "2s", "put", "ready", "yes"];
-    let begun = Instant::now();
-    while !run(release.join("chordctl"), ready, 10).succeeds() {
-        let log = data.0.join("ring.log");
-        ensure!(begun.elapsed() < START_LIMIT, "the ring does not start: {}", fs::read_to_string(log)?);
-        thread::sleep(Duration::from_millis(200));
-    }
+    let echo = echo(&release, &data.0, options)?;
+    let ring = local::ring(&release, &data.0, PORTS)?;
+    let endpoint = PORTS.client(0);
     let nodes = ring.children()?;
-    ensure!(nodes.len() == 3, "expected three nodes, found {}", nodes.len());
+    ensure!(nodes.len() == usize::from(NODES), "expected {NODES} nodes, found {}", nodes.len());
     let (seconds, size) = (options.seconds.to_string(), options.value_size.to_string());
     eprintln!("==> measuring the ring");
     let args = ["--endpoint", &endpoint, "--output", "json", "bench", "--seconds", &seconds, "--value-size", &size];
@@ -63,6 +66,12 @@ pub fn bench(options: &Options) -> Result<()> {
     println!("{:<12} {:>18} {:>14}", "per node", "CPU, % of a core", "memory, MiB");
     for (name, usage) in [("busy", busy), ("idle", idle)] {
         println!("{name:<12} {:>18.1} {:>14.1}", usage.cpu_percent, usage.memory_mib);
+    }
+    if options.sockets > 0 {
+        sockets::bench(&release, &data.0, &nodes, options.sockets)?;
+    }
+    if !options.no_browser {
+        browser::bench(&release, &data.0)?;
     }
     Ok(())
 }
@@ -85,11 +94,11 @@ fn parse(json: &str) -> Result<Figures> {
         .collect()
 }
 
-fn echo(release: &std::path::Path, options: &Options) -> Result<Figures> {
+fn echo(release: &Path, data: &Path, options: &Options) -> Result<Figures> {
     eprintln!("==> measuring a bare echo");
     let mut command = Command::new(release.join("echo"));
     command.args(["serve", ECHO]);
-    let _server = Running::start(command, &paths::cache().join("bench/echo.log"))?;
+    let _server = Running::start(command, &data.join("echo.log"))?;
     let args = ["bench", ECHO, &options.seconds.to_string(), &options.value_size.to_string()];
     parse(&run(release.join("echo"), args, 600).read()?)
 }
@@ -121,67 +130,6 @@ fn print(ring: &Figures, echo: &Figures, options: &Options) {
 
 fn row(cells: &[String; 9]) -> String {
     cells.iter().map(|cell| format!("{cell:>11}")).collect()
-}
-
-struct Usage {
-    /// Mean of the nodes.
-    cpu_percent: f64,
-    memory_mib: f64,
-}
-
-/// CPU of the processes while `work` runs, and their memory after it.
-fn usage<T>(pids: &[u32], work: impl FnOnce() -> Result<T>) -> Result<(T, Usage)> {
-    let ticks = || pids.iter().map(|pid| ticks(*pid)).sum::<Result<u64>>();
-    let (before, begun) = (ticks()?, Instant::now());
-    let done = work()?;
-    let (seconds, count) = (begun.elapsed().as_secs_f64(), pids.len() as f64);
-    let cpu_percent = (ticks()? - before) as f64 / TICKS_PER_SECOND / seconds / count * 100.0;
-    let memory_kib = pids.iter().map(|pid| memory_kib(*pid)).sum::<Result<u64>>()?;
-    Ok((done, Usage { cpu_percent, memory_mib: memory_kib as f64 / 1024.0 / count }))
-}
-
-/// User and system time of a process, fields 14 and 15 of its stat.
-fn ticks(pid: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("node {pid} has ended"))?;
-    // The name, in brackets, may hold anything; after it comes field 3.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let number = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok());
-    number(11).zip(number(12)).map(|(user, system)| user + system).context("unknown form of /proc/PID/stat")
-}
-
-fn memory_kib(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).context("no VmRSS in /proc/PID/status")
-}
-
-/// A server that ends, with its children, when this goes out of scope.
-struct Running(Child);
-
-impl Running {
-    fn start(mut command: Command, log: &std::path::Path) -> Result<Running> {
-        let log = fs::File::create(log)?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Running(command.spawn().with_context(|| format!("cannot start {command:?}"))?))
-    }
-
-    fn children(&self) -> Result<Vec<u32>> {
-        let mut all = Vec::new();
-        // A child belongs to the thread that started it.
-        for thread in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
-            let text = fs::read_to_string(thread?.path().join("children"))?;
-            all.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-        }
-        Ok(all)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // SIGTERM, on which `chordctl dev` ends its nodes.
-        let _ = run("kill", [self.0.id().to_string()], 5).quiet();
-        let _ = self.0.wait();
-    }
 }
 
 /// The ring's data, gone when this goes out of scope.

@@ -6,8 +6,10 @@ mod dashboard;
 mod fuzz;
 mod image;
 mod kubernetes;
+mod local;
 mod paths;
 mod proc;
+mod schemathesis;
 mod summary;
 mod test;
 mod up;
@@ -33,6 +35,8 @@ enum Task {
     Check,
     /// Everything: check, all tests, simulator, a real Kubernetes and a browser
     Test,
+    /// Only Schemathesis against a gateway before a ring of processes
+    Schemathesis,
     /// Only the tests on a real Kubernetes
     E2e(test::E2eOptions),
     /// The chart: lint, and what it renders against charts/chord-operator/golden
@@ -41,7 +45,7 @@ enum Task {
         #[arg(long)]
         write: bool,
     },
-    /// Measures a ring of three processes beside a bare echo server
+    /// Measures a ring of three processes and a gateway with many browsers, beside bare servers
     Bench(bench::Options),
     /// More seeds of the simulator than `test` runs
     Prove {
@@ -87,6 +91,7 @@ fn work(task: Task) -> anyhow::Result<()> {
         Task::Image => image::build().map(|_| ()),
         Task::Check => check::check(),
         Task::Test => test::test(),
+        Task::Schemathesis => test::schemathesis(),
         Task::E2e(options) => test::e2e(&options),
         Task::Chart { write } => chart::chart(write),
         Task::Bench(options) => bench::bench(&options),

@@ -4,6 +4,7 @@ use crate::{
     kubernetes::Kubernetes,
     paths,
     proc::{run, step},
+    schemathesis,
     summary::Summary,
     up,
 };
@@ -31,7 +32,18 @@ pub fn test() -> Result<()> {
         let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
         check::cargo(&all, 3000).env("CHORD_KUBERNETES_BIN", paths::cluster_bin()).each_line(|line| count.line(line))
     });
+    api(&mut summary);
     on_kubernetes(&mut summary, &E2eOptions::default(), &[]);
+    summary.close()
+}
+
+fn api(summary: &mut Summary) {
+    summary.stage("schemathesis", |_| schemathesis::test());
+}
+
+pub fn schemathesis() -> Result<()> {
+    let mut summary = Summary::default();
+    api(&mut summary);
     summary.close()
 }
 
@@ -94,7 +106,7 @@ fn browser(summary: &mut Summary, kubernetes: &Kubernetes) {
     });
 }
 
-fn chromium() -> Result<()> {
+pub fn chromium() -> Result<()> {
     if run("sh", ["-c", "command -v chromium"], 10).succeeds() {
         return Ok(());
     }

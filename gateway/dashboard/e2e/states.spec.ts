@@ -1,62 +1,10 @@
 /** States that a healthy ring never shows: the page stands before a line that the test holds. */
-import type { Page, WebSocketRoute } from "@playwright/test";
-import type { Delta, Node, Ring, Snapshot } from "../src/api/schema";
+import type { Page } from "@playwright/test";
+import type { Node, OperatorStatus } from "../src/api/schema";
 import { shareOf } from "../src/domain/id";
 import { changed, example, ringOf } from "../src/testing/samples";
+import { before, Line } from "./line";
 import { expect, test } from "./watched";
-
-/** The gateway's end of the page's WebSockets. */
-class Line {
-  readonly opened: WebSocketRoute[] = [];
-  refuse = false;
-  #ring: Ring;
-
-  constructor(ring: Ring) {
-    this.#ring = ring;
-  }
-
-  async attach(page: Page): Promise<void> {
-    await page.routeWebSocket(/\/api\/v1\/ws/, (socket) => {
-      if (this.refuse) {
-        void socket.close({ code: 1001 });
-        return;
-      }
-      this.opened.push(socket);
-      if (!socket.url().includes(`sequence=${this.#ring.sequence}`)) {
-        this.snapshot();
-      }
-    });
-  }
-
-  snapshot(): void {
-    const message: Snapshot = { type: "snapshot", sequence: this.#ring.sequence, ring: this.#ring };
-    this.opened.at(-1)?.send(JSON.stringify(message));
-  }
-
-  /** The ring becomes these members, half a second later. */
-  change(nodes: Node[], events: Delta["events"] = []): void {
-    const before = new Map(this.#ring.nodes.map((node) => [node.id, node]));
-    const sequence = this.#ring.sequence + 1;
-    const generatedAt = this.#ring.generatedAt + 500;
-    const removed = [...before.keys()].filter((id) => !nodes.some((node) => node.id === id));
-    const stats = { ...this.#ring.stats, nodes: nodes.length };
-    this.#ring = { ...this.#ring, sequence, generatedAt, nodes, stats };
-    const more = nodes.filter((node) => before.get(node.id) !== node);
-    const delta: Delta = { type: "delta", sequence, generatedAt, converged: true, nodes: more, removed, stats, events };
-    this.opened.at(-1)?.send(JSON.stringify(delta));
-  }
-
-  get nodes(): Node[] {
-    return this.#ring.nodes;
-  }
-}
-
-async function before(page: Page, ring: Ring): Promise<Line> {
-  const line = new Line(ring);
-  await line.attach(page);
-  await page.goto("");
-  return line;
-}
 
 const connection = (page: Page) => page.locator("[data-connection]");
 
@@ -211,4 +159,33 @@ test("a thousand members are painted on a canvas, found by name, and chosen by a
   await expect(page.getByRole("heading", { level: 2 })).toHaveText(/demo-node-(249|250|251)/);
   line.change(line.nodes.slice(0, 999));
   await expect(page.getByRole("group", { name: /A ring of 999 members/ })).toBeVisible();
+});
+
+test("a scale is seen while it goes on, and each condition says what it means and what to do", async ({ page }) => {
+  const ring = ringOf(3);
+  const operator = example<{ operator: OperatorStatus }>("ring").operator;
+  const line = await before(page, { ...ring, operator: null });
+  await page.getByRole("link", { name: "Events" }).click();
+  const panel = page.getByRole("region", { name: "Operator" });
+  await expect(panel).toContainText("No operator looks after this ring");
+  const idle = { ...operator, at: ring.generatedAt, wanted: 3, members: 3, serving: 3, operation: null };
+  line.change(ring.nodes, [], idle);
+  await expect(panel).toContainText("Nothing is under way");
+  const joining = { ...operator, at: ring.generatedAt + 500, wanted: 5, members: 4, serving: 3 };
+  line.change(ring.nodes, [], joining);
+  await expect(panel).toContainText("demo-node-3 joins");
+  await expect(panel.getByRole("progressbar")).toHaveAttribute("value", "3");
+  const ready = panel.locator("[data-condition=Ready]");
+  await expect(ready).toContainText("False");
+  await expect(ready).toContainText("receives the keys it will hold");
+  await expect(ready).toContainText("What to do: Nothing: wait.");
+  await panel.getByText("1 condition is as it should be").click();
+  await expect(panel.locator("[data-condition=Available]")).toContainText("Every key can be read and written");
+  await expect(panel.locator("[data-condition=Available]")).not.toContainText("What to do");
+  // Beside the ring it is one line; and an operator that falls silent is said to be.
+  await page.getByRole("link", { name: "Ring", exact: true }).click();
+  await expect(page.getByText(/Join of demo-node-3: shards are on their way/)).toBeVisible();
+  line.change(ring.nodes, [], { ...joining, at: ring.generatedAt - 200_000 });
+  await page.getByRole("link", { name: "Events" }).click();
+  await expect(panel.getByRole("status").first()).toContainText("The operator has said nothing for");
 });

@@ -1,11 +1,11 @@
 //! What a member is asked for at the time: its fingers, and a lookup that really walks the ring.
-use super::{id_of, member, name_of, named, shaped};
+use super::{id_of, member, name_of, named, openapi, shaped};
 use crate::{
     app::Shared,
     model::share,
     problem::Problem,
     query::{self, Query},
-    schema::{Finger, FingerTable, FoldedFinger, HexId, Hop, Interval, Lookup, Node, NodeName},
+    schema::{AnyId, Finger, FingerTable, FoldedFinger, HexId, Hop, Interval, Lookup, Node, NodeName},
 };
 use axum::{
     Json,
@@ -52,10 +52,7 @@ where
 
 /// A member's finger table.
 #[utoipa::path(get, path = "/ring/nodes/{id}/fingers",
-    params(("id" = String, Path, description = "40 hexadecimal digits")),
-    responses((status = 200, body = FingerTable), (status = 400, body = crate::schema::Problem),
-        (status = 404, body = crate::schema::Problem), (status = 502, body = crate::schema::Problem),
-        (status = 504, body = crate::schema::Problem)))]
+    params(("id" = AnyId, Path)), responses((status = 200, body = FingerTable)))]
 pub async fn fingers(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
@@ -98,13 +95,8 @@ fn fold(node: Id, fingers: &[Finger]) -> Vec<FoldedFinger> {
 
 /// A lookup, hop by hop.
 #[utoipa::path(get, path = "/lookup",
-    params(("key" = Option<String>, Query, description = "1 to 1024 bytes of UTF-8"),
-        ("keyBase64" = Option<String>, Query, description = "or these bytes"),
-        ("id" = Option<String>, Query, description = "or this point: 40 hexadecimal digits"),
-        ("from" = Option<String>, Query, description = "id of the member to start from")),
-    responses((status = 200, body = Lookup), (status = 400, body = crate::schema::Problem),
-        (status = 404, body = crate::schema::Problem), (status = 502, body = crate::schema::Problem),
-        (status = 503, body = crate::schema::Problem), (status = 504, body = crate::schema::Problem)))]
+    params(openapi::Target, ("from" = Option<AnyId>, Query, description = "the member to start from")),
+    responses((status = 200, body = Lookup)))]
 pub async fn lookup(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Result<Json<Lookup>, Problem> {
     let query = Query::parse(query.as_deref(), &["key", "keyBase64", "id", "from"])?;
     let (target, key) = query::target(&query)?;

@@ -176,7 +176,7 @@ fn not_converged(nodes: &[Node]) -> Option<String> {
 /// Steps from one list of nodes to another; both sorted by id.
 pub(super) fn change(old: &[Node], new: &[Node]) -> Change {
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-    let mut change = Change { nodes: Vec::new(), removed: Vec::new() };
+    let mut change = Change::default();
     loop {
         let order = match (old.peek(), new.peek()) {
             (Some(before), Some(now)) => before.id.cmp(&now.id),

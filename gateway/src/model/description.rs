@@ -1,5 +1,5 @@
 //! A member's description, taken apart and checked: what a peer sends is never trusted to have the right shape.
-use crate::schema::{HexId, NodeName};
+use crate::schema::{Condition, HexId, NodeName, Operation, OperatorStatus};
 use chord::{
     id::Id,
     member::{Disk, Member, MemberKey, MemberState, NodeRef},
@@ -8,6 +8,8 @@ use chord_proto::v1;
 
 /// Longest text taken from a node, bytes; longer ones are cut.
 const TEXT_BYTES_MAX: usize = 512;
+/// Conditions taken from a node.
+const CONDITIONS_MAX: usize = 32;
 
 /// `v1::DescribeResponse` with every id an [`Id`].
 #[derive(Clone, PartialEq, Debug)]
@@ -25,6 +27,8 @@ pub struct Description {
     pub uptime_ms: u64,
     pub shards: u32,
     pub replication_factor: u32,
+    /// The operator's last word, with the number of the operator.
+    pub operator: Option<(u64, OperatorStatus)>,
 }
 
 impl Description {
@@ -52,7 +56,31 @@ impl Description {
             uptime_ms: wire.uptime_ms,
             shards: wire.shards,
             replication_factor: wire.replication_factor,
+            operator: wire.operator.map(|said| (said.operator_epoch, operator(said))),
         })
+    }
+}
+
+fn operator(wire: v1::OperatorStatus) -> OperatorStatus {
+    let step = |step: v1::OperatorStep| Operation {
+        kind: cut(step.kind),
+        member: cut(step.member),
+        progress: cut(step.progress),
+    };
+    let condition = |it: v1::OperatorCondition| Condition {
+        kind: cut(it.r#type),
+        status: cut(it.status),
+        reason: cut(it.reason),
+        message: cut(it.message),
+        since: it.since_ms,
+    };
+    OperatorStatus {
+        at: wire.at_ms,
+        wanted: wire.wanted.into(),
+        members: wire.members.into(),
+        serving: wire.serving.into(),
+        operation: wire.operation.map(step),
+        conditions: wire.conditions.into_iter().take(CONDITIONS_MAX).map(condition).collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What happened, numbered. Members tell each other's joins and losses N times over; here each stands once.
 use super::{description::cut, name_of, named};
-use crate::schema::{Millis, RingEvent};
+use crate::schema::{Millis, NodeName, RingEvent};
 use chord::member::NodeRef;
 use chord_proto::v1;
 use std::collections::VecDeque;
@@ -48,7 +48,12 @@ impl Journal {
 
     /// Takes in what the gateway itself notices.
     pub fn observe(&mut self, at: Millis, kind: &str, subject: &NodeRef, message: String) {
-        let (kind, subject) = (kind.into(), Some(named(subject)));
+        self.note(at, kind, Some(named(subject)), message);
+    }
+
+    /// Likewise, about a member or about none.
+    pub fn note(&mut self, at: Millis, kind: &str, subject: Option<NodeName>, message: String) {
+        let kind = kind.into();
         self.push(RingEvent { number: 0_u64.into(), at, kind, reporter: None, subject, shard: None, message });
     }
 

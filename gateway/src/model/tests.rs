@@ -47,6 +47,7 @@ fn says(me: u8, all: &[u8], down: &[u8]) -> v1::DescribeResponse {
         uptime_ms: 1,
         shards: 256,
         replication_factor: 3,
+        operator: None,
     }
 }
 
@@ -283,4 +284,59 @@ fn what_a_member_sends_out_of_shape_is_refused_by_field() {
     }
     let long = with(|it| it.version = "é".repeat(400)).expect("cut, not refused");
     assert!(long.version.len() <= 512 && long.version.starts_with("éé"));
+}
+
+#[test]
+fn the_operators_newest_word_is_shown_and_what_is_new_in_it_is_told() {
+    let all = [0x40, 0x80];
+    let mut model = ring_of(&all);
+    let said = |epoch, at_ms, joining: Option<u8>| {
+        let operation = joining.map(|other| v1::OperatorStep {
+            kind: "Join".into(),
+            member: node(other).name,
+            progress: "7 shards to go".into(),
+        });
+        Some(v1::OperatorStatus { operator_epoch: epoch, at_ms, wanted: 3, operation, ..Default::default() })
+    };
+    let mut hears = |me, operator| {
+        hear(&mut model, v1::DescribeResponse { operator, ..says(me, &all, &[]) }, 2000).expect("taken in");
+        model.publish(2000)
+    };
+    assert!(hears(0x40, None).is_some_and(|first| first.ring.operator.is_none()));
+    let begun = hears(0x40, said(1, 50, Some(0x80))).expect("the operator spoke");
+    assert!(begun.change.expect("the same ring").operator);
+    assert_eq!(begun.ring.operator.as_ref().map(|it| (it.at, it.wanted.0)), Some((50, 3)));
+    let [event] = &begun.events[..] else { panic!("one event: {:?}", begun.events) };
+    assert_eq!((event.kind.as_str(), event.reporter.as_ref()), ("operation", None));
+    assert_eq!(event.subject.as_ref().map(|it| it.name.clone()), Some(node(0x80).name));
+    // The other member hands on the same, and an older one: nothing is new.
+    assert_eq!(hears(0x80, said(1, 50, Some(0x80))), None);
+    assert_eq!(hears(0x80, said(1, 40, None)), None);
+    let over = hears(0x80, said(2, 10, None)).expect("another operator's clock may be behind");
+    assert!(over.events[0].message.ends_with("is over"), "{:?}", over.events);
+}
+
+#[test]
+fn a_restart_and_a_transfer_are_told_once() {
+    let all = [0x40, 0x80];
+    let mut model = ring_of(&all);
+    published(&mut model, 1000);
+    let mut hears = |now, incarnation, moving, received| {
+        let mut wire = says(0x40, &all, &[]);
+        wire.node.as_mut().expect("itself").incarnation = incarnation;
+        let stats = wire.stats.as_mut().expect("its figures");
+        (stats.shards_moving, stats.keys_received) = (moving, received);
+        hear(&mut model, wire, now).expect("taken in");
+        let events = model.publish(now).map(|it| it.events).unwrap_or_default();
+        events.into_iter().map(|event| (event.kind, event.message)).collect::<Vec<_>>()
+    };
+    let start = node(0x40).incarnation;
+    assert_eq!(hears(2000, start, 3, 10)[0].0, "transfer");
+    assert_eq!(hears(3000, start, 2, 110), [], "progress is no news");
+    assert_eq!(hears(4000, start, 0, 120), [], "more may come");
+    let over = hears(7000, start, 0, 120);
+    assert!(over[0].1.contains("in place after 1 s") && over[0].1.contains("120 keys"), "{over:?}");
+    let again = hears(8000, start + 1, 0, 0);
+    assert_eq!(again.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>(), ["restart"]);
+    assert_eq!(hears(9000, start + 1, 0, 0), []);
 }

@@ -6,6 +6,7 @@ use crate::{
     limit::{Bucket, Full, Rate},
     problem::Problem,
     query::Query,
+    ws::{FRAMES, READ_BYTES},
 };
 use axum::{
     Extension,
@@ -62,6 +63,7 @@ pub async fn open(
     })?;
     let task = shared.tasks.token();
     let upgrade = upgrade.max_message_size(COMMAND_BYTES_MAX).max_frame_size(COMMAND_BYTES_MAX);
+    let upgrade = upgrade.read_buffer_size(READ_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
         metrics::gauge!("chord_gateway_sandboxes").increment(1);
         play(socket, &shared).await;
@@ -74,13 +76,15 @@ pub async fn open(
 async fn play(mut socket: WebSocket, shared: &Shared) {
     let (begun, mut heard) = (Instant::now(), Instant::now());
     let mut sandbox = Sandbox::new(NODES);
-    let mut commands = Bucket::new(COMMANDS, begun);
+    let (mut commands, mut frames) = (Bucket::new(COMMANDS, begun), Bucket::new(FRAMES, begun));
     let mut tick = tokio::time::interval(PICTURE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ping = tokio::time::interval(shared.timing.ping);
     let (mut last, mut changed) = (Instant::now(), true);
     let why = loop {
         tokio::select! {
+            // What the visitor sends comes first: else one that sends too much is noticed only turn by turn.
+            biased;
             () = shared.shutdown.cancelled() => break (close_code::AWAY, "the gateway restarts; begin anew"),
             message = socket.recv() => {
                 heard = Instant::now();
@@ -93,7 +97,8 @@ async fn play(mut socket: WebSocket, shared: &Shared) {
                         Ok(_) => break (close_code::POLICY, "too many commands"),
                         Err(_) => break (close_code::POLICY, "that is no command of a sandbox"),
                     },
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) if frames.take(FRAMES, heard).is_ok() => {}
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => break (close_code::POLICY, "too many pings"),
                     Some(Ok(Message::Binary(_))) => break (close_code::POLICY, "commands are text"),
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 }

@@ -65,8 +65,12 @@ fn the_minority_of_a_partition_serves_nothing_and_the_ring_closes_when_it_heals(
     sandbox.command(Command::Cut { nodes: vec![0, 1] });
     passes(&mut sandbox, 30);
     assert!(!sandbox.world.is_ideal(), "two sides are no ring");
+    let frame = sandbox.frame(Duration::ZERO);
+    let cut_off = |nodes: &[usize]| nodes.iter().map(|node| frame.nodes[*node].shards_cut_off).sum::<u32>();
+    assert!(cut_off(&[0, 1]) > 0, "the minority leads shards that it cannot serve: {frame:#?}");
     sandbox.command(Command::Heal {});
     until(&mut sandbox, "one ring again", |it| it.world.is_at_rest());
+    assert!(sandbox.frame(Duration::ZERO).nodes.iter().all(|node| node.shards_cut_off == 0));
     sandbox.command(Command::Get { key: "colour".into() });
     passes(&mut sandbox, 10);
     assert_eq!(answers(&mut sandbox), ["get “colour”: “green”"]);

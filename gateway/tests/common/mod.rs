@@ -119,10 +119,23 @@ impl Gateway {
 
     /// Opens the WebSocket at a path.
     pub async fn socket_at(&self, path: &str, origin: Option<&str>) -> Result<Socket, tungstenite::Error> {
+        self.socket_with(path, origin.map(|origin| ("origin", origin))).await
+    }
+
+    /// As a proxy would for a visitor.
+    pub async fn socket_from(&self, visitor: &str, path: &str) -> Result<Socket, tungstenite::Error> {
+        self.socket_with(path, Some(("x-forwarded-for", visitor))).await
+    }
+
+    async fn socket_with(
+        &self,
+        path: &str,
+        header: Option<(&'static str, &str)>,
+    ) -> Result<Socket, tungstenite::Error> {
         let url = format!("ws://{}{}{path}", self.address, self.base);
         let mut request = url.into_client_request()?;
-        if let Some(origin) = origin {
-            request.headers_mut().insert("origin", origin.parse().expect("a header"));
+        if let Some((name, value)) = header {
+            request.headers_mut().insert(name, value.parse().expect("a header"));
         }
         Ok(tokio_tungstenite::connect_async(request).await?.0)
     }

@@ -1,5 +1,8 @@
 //! `Admin`: the operator.
-use super::convert::{self, from_node};
+use super::{
+    convert::{self, from_node},
+    told::Told,
+};
 use crate::driver::Driver;
 use chord::{
     io::{AdminAction, AdminError, AdminRequest},
@@ -20,12 +23,13 @@ pub struct AdminService {
     driver: Driver,
     data_dir: PathBuf,
     tls: Option<Tls>,
+    told: Told,
 }
 
 impl AdminService {
-    /// `data_dir`: whose volume is measured.
-    pub fn new(driver: Driver, data_dir: PathBuf, tls: Option<Tls>) -> AdminService {
-        AdminService { driver, data_dir, tls }
+    /// `data_dir`: whose volume is measured; `told`: where the operator's word is put.
+    pub fn new(driver: Driver, data_dir: PathBuf, tls: Option<Tls>, told: Told) -> AdminService {
+        AdminService { driver, data_dir, tls, told }
     }
 
     async fn act(&self, epoch: u64, disk: &[u8], action: AdminAction) -> Result<i32, Status> {
@@ -122,6 +126,11 @@ impl Admin for AdminService {
         let ttl = Nanos::from_millis(prepare.ttl_ms.min(600_000));
         self.act(prepare.operator_epoch, &prepare.disk_uuid, AdminAction::PrepareRestart { ttl }).await?;
         Ok(Response::new(v1::PrepareRestartResponse {}))
+    }
+
+    async fn report(&self, request: Request<v1::ReportRequest>) -> Answer<v1::ReportResponse> {
+        self.told.tell(request.into_inner())?;
+        Ok(Response::new(v1::ReportResponse {}))
     }
 
     async fn evict(&self, request: Request<v1::EvictRequest>) -> Answer<v1::EvictResponse> {

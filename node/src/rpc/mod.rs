@@ -4,4 +4,5 @@ pub mod convert;
 pub mod kv;
 pub mod peer;
 pub mod roles;
+pub mod told;
 pub mod view;

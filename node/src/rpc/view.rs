@@ -2,6 +2,7 @@
 use super::{
     convert::{self, from_node},
     peer::finger,
+    told::Told,
 };
 use crate::driver::{Driver, Inspect};
 use chord::{
@@ -26,12 +27,18 @@ const UPDATE: Duration = Duration::from_secs(1);
 /// Time for a lookup.
 const LOOKUP: Duration = Duration::from_secs(5);
 
+/// Counts what those who look cost: `call` is the method.
+fn count_call(call: &'static str) {
+    metrics::counter!("chord_view_calls_total", "call" => call).increment(1);
+}
+
 /// Serves those who look.
 #[derive(Clone)]
 pub struct ViewService {
     driver: Driver,
     started: Instant,
     rate: Arc<Mutex<Rate>>,
+    told: Told,
 }
 
 /// Operations at the last look, for the rate since.
@@ -42,11 +49,11 @@ struct Rate {
 }
 
 impl ViewService {
-    /// Over the core.
-    pub fn new(driver: Driver) -> ViewService {
+    /// Over the core and what the operator told.
+    pub fn new(driver: Driver, told: Told) -> ViewService {
         let now = Instant::now();
         let rate = Arc::new(Mutex::new(Rate { at: now, operations: 0, per_second_milli: 0 }));
-        ViewService { driver, started: now, rate }
+        ViewService { driver, started: now, rate, told }
     }
 
     /// The node's description as of now.
@@ -57,6 +64,7 @@ impl ViewService {
             .inspect(move |core| describe(core, uptime_ms))
             .await
             .map_err(|gone| Status::unavailable(gone.to_string()))?;
+        description.operator = self.told.last();
         if let Some(stats) = &mut description.stats {
             let operations = stats.gets + stats.puts + stats.deletes;
             let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,16 +116,19 @@ fn describe(core: &dyn Inspect, uptime_ms: u64) -> v1::DescribeResponse {
         uptime_ms,
         shards: core.settings().shards,
         replication_factor: core.settings().replication_factor as u32,
+        operator: None,
     }
 }
 
 #[tonic::async_trait]
 impl RingView for ViewService {
     async fn describe(&self, _: Request<v1::DescribeRequest>) -> Answer<v1::DescribeResponse> {
+        count_call("Describe");
         Ok(Response::new(self.description().await?))
     }
 
     async fn finger_table(&self, _: Request<v1::FingerTableRequest>) -> Answer<v1::FingerTableResponse> {
+        count_call("FingerTable");
         let fingers = self.driver.inspect(|core| core.fingers()).await;
         let fingers = fingers.map_err(|gone| Status::unavailable(gone.to_string()))?;
         Ok(Response::new(v1::FingerTableResponse { fingers: fingers.iter().map(finger).collect() }))
@@ -125,6 +136,7 @@ impl RingView for ViewService {
 
     async fn lookup_path(&self, request: Request<v1::LookupPathRequest>) -> Answer<v1::LookupPathResponse> {
         use v1::lookup_path_request::Target;
+        count_call("LookupPath");
         let target = match request.into_inner().target {
             Some(Target::Key(key)) if (1..=chord::settings::KEY_BYTES_MAX).contains(&key.len()) => Id::of_key(&key),
             Some(Target::Key(_)) => return Err(Status::invalid_argument("key: must have 1 to 1024 bytes")),
@@ -165,6 +177,7 @@ impl RingView for ViewService {
 
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
         use v1::watch_response::Kind;
+        count_call("Watch");
         let (sender, stream) = mpsc::channel(64);
         let service = self.clone();
         let mut events = self.driver.events();
@@ -200,6 +213,7 @@ impl RingView for ViewService {
                 if sender.send(Ok(v1::WatchResponse { kind: Some(kind) })).await.is_err() {
                     return;
                 }
+                metrics::counter!("chord_view_messages_total").increment(1);
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))

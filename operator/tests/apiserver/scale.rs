@@ -1,6 +1,7 @@
 //! Growing and shrinking.
 use crate::space::{Space, spec};
 use chord_client::{Get, Put};
+use chord_proto::v1::{DescribeRequest, ring_view_client::RingViewClient};
 use kube::{
     ResourceExt as _,
     api::{DeleteParams, ListParams},
@@ -22,6 +23,17 @@ async fn grows_and_shrinks_without_losing_a_key() {
     space.scale(5).await.expect("it is accepted");
     space.ready().await;
     assert_eq!(space.claim_uids().await.len(), 5);
+    space
+        .until("a member hands on what the operator says", async || {
+            let member = chord.members().into_iter().find_map(|member| member.node).ok_or("no member")?;
+            let channel = chord.channel(&member.client_addr).map_err(|error| error.to_string())?;
+            let described = RingViewClient::new(channel).describe(DescribeRequest {}).await;
+            let said = described.map_err(|error| error.to_string())?.into_inner().operator.ok_or("nothing")?;
+            let ready = said.conditions.iter().any(|it| it.r#type == "Ready" && it.status == "True");
+            let whole = ready && (said.wanted, said.members, said.serving) == (5, 5, 5) && said.operation.is_none();
+            if whole { Ok(()) } else { Err(format!("{said:?}")) }
+        })
+        .await;
     space.scale(3).await.expect("it is accepted");
     space
         .until("one member at a time leaves", async || {

@@ -117,6 +117,39 @@ export interface Ring {
   /** Sorted by id. */
   nodes: Node[];
   stats: RingStats;
+  /** `null`: no operator has spoken; outside of Kubernetes there is none. */
+  operator: OperatorStatus | null;
+}
+
+/** What the operator said last, as the members hand it on. */
+export interface OperatorStatus {
+  /** When it said so, by its own clock. It speaks at least once a minute. */
+  at: Millis;
+  /** Members asked for, members there, members that serve. */
+  wanted: Count;
+  members: Count;
+  serving: Count;
+  /** `null`: nothing is under way. */
+  operation: Operation | null;
+  conditions: Condition[];
+}
+export interface Operation {
+  /** "Join", "Leave", "Replace". */
+  kind: string;
+  /** Name of the member it is about. */
+  member: string;
+  /** How far it is: one plain sentence. */
+  progress: string;
+}
+export interface Condition {
+  /** "Ready", "Available", "Progressing", ... */
+  type: string;
+  /** "True", "False" or "Unknown". */
+  status: string;
+  reason: string;
+  message: string;
+  /** When the status became so. */
+  since: Millis;
 }
 
 /** GET api/v1/ring/nodes. */
@@ -197,9 +230,9 @@ export interface EventList {
 export interface RingEvent {
   number: Count;
   at: Millis;
-  /** "join", "leave", "suspect", "alive", "successor", "predecessor", "lead", "installed", ... */
+  /** "join", "leave", "suspect", "alive", "restart", "transfer", "operation", "condition", "lead", ... */
   kind: string;
-  /** Who says it; the gateway's own observations ("stale", "fresh") have `null`. */
+  /** Who says it; what the gateway itself notices ("stale", "transfer", ...) has `null`. */
   reporter: NodeName | null;
   subject: NodeName | null;
   shard: Count | null;
@@ -227,6 +260,8 @@ export interface Delta {
   nodes: Node[];
   removed: Id[];
   stats: RingStats;
+  /** Only when it changed. */
+  operator?: OperatorStatus;
   events: RingEvent[];
 }
 /** All a client may send: at any time, to get what it missed. Anything else closes the socket (code 1008). */

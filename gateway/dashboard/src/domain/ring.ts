@@ -104,7 +104,8 @@ export function applied(ring: Ring, delta: Delta): Ring | null {
     nodes.set(node.id, node);
   }
   const sorted = [...nodes.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-  return { ...ring, sequence, generatedAt, converged, stats, nodes: sorted };
+  const operator = delta.operator ?? ring.operator;
+  return { ...ring, sequence, generatedAt, converged, stats, operator, nodes: sorted };
 }
 
 /** Names without what all of them begin with, up to a dash: `demo-node-3` is `3` among its like. */

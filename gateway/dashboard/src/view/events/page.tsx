@@ -5,6 +5,7 @@ import { clock, plural, span } from "../../domain/format";
 import { useRing } from "../../store/context";
 import { MemberLink } from "../node/panel";
 import { Notice } from "../parts/notice";
+import { OperatorPanel } from "./operator";
 import { Strip } from "./strip";
 
 export const TONES: Record<Tone, { text: string; colour: string }> = {
@@ -50,6 +51,7 @@ export function EventsPage({ ring }: { ring: Ring }) {
   const members = [...new Set(events.flatMap((event) => (event.subject ? [event.subject.name] : [])))].sort();
   return (
     <div className="col-span-full mx-auto flex min-h-0 w-full max-w-6xl flex-col gap-4">
+      <OperatorPanel operator={ring.operator} now={ring.generatedAt} />
       <div className="flex flex-wrap items-end gap-3">
         <h2 className="mr-auto text-xl font-semibold tracking-tight">Events</h2>
         <label className="label">

@@ -25,6 +25,11 @@ export function Overview({ ring, missing }: { ring: Ring; missing: Id | null }) 
         </div>
       )}
       <Section title="Now" aside={ring.converged ? "converged" : "not converged"}>
+        {ring.operator?.operation && (
+          <p className="mb-3 text-[0.8125rem] text-joining" role="status">
+            {ring.operator.operation.kind} of {ring.operator.operation.member}: {ring.operator.operation.progress}
+          </p>
+        )}
         {stats.notConvergedBecause && <p className="mb-3 text-[0.8125rem] text-suspect">{stats.notConvergedBecause}</p>}
         <dl className="grid grid-cols-3 gap-x-4 gap-y-3">
           <Figure name="Keys" value={compact(stats.keys)} note={`${bytes(stats.bytes)} in all copies`} />

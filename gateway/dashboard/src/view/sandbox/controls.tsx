@@ -1,6 +1,7 @@
 import { type FormEvent, useState } from "react";
 import type { Command, Frame } from "../../api/sandbox";
 import { count } from "../../domain/format";
+import { led } from "../../domain/sandbox";
 import { Row, Section } from "../parts/figure";
 
 const SPEEDS = [0.05, 0.1, 0.25, 0.5, 1, 2, 4];
@@ -91,8 +92,9 @@ export function NodeControls({ frame, id, send }: { frame: Frame; id: string; se
         </button>
       </div>
       <dl className="mt-2">
-        <Row name="Keys led, kept in all">
-          {count(node.keysLeader)}, {count(node.keysReplica)}
+        <Row name="Keys">
+          <span className={node.shardsCutOff > 0 ? "text-suspect" : ""}>{led(node)}</span>, keeps{" "}
+          {count(node.keysReplica)}
         </Row>
         <Row name="Successors">{names(frame, node.successors)}</Row>
         <Row name="Predecessor">{node.predecessor === null ? "–" : names(frame, [node.predecessor])}</Row>

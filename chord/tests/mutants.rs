@@ -1,6 +1,6 @@
 //! Assertions that mutants of the small pure files survived without (`docs/mutation.md`).
 use chord::{
-    id::Id,
+    id::{Id, between},
     member::{Disk, MemberKey},
     shard::{
         config::{Ballot, Config, ShardId},
@@ -28,6 +28,14 @@ fn shards_share_the_circle_in_order_of_their_numbers() {
         assert_eq!(end.to_bytes()[8..], [0xff; 12]);
         assert_eq!(ShardId::of(end, 8), ShardId(shard));
     }
+}
+
+#[test]
+fn ends_of_an_interval_are_not_in_it() {
+    for (a, c) in [(3, 9), (9, 3)] {
+        assert!(!between(id(a), id(a), id(c)) && !between(id(a), id(c), id(c)), "{a} {c}");
+    }
+    assert!(!between(id(3), id(3), id(3)) && between(id(3), id(4), id(3)));
 }
 
 #[test]

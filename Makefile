@@ -2,6 +2,6 @@
 export CHORD_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/chord-operator
 export CARGO_TARGET_DIR ?= $(CHORD_CACHE_DIR)/target
 
-.PHONY: up down env dashboard-url image check test e2e bench prove
-up down env dashboard-url image check test e2e bench prove:
+.PHONY: up down env dashboard-url image check test e2e bench prove prove-live
+up down env dashboard-url image check test e2e bench prove prove-live:
 	@cargo xtask $@

@@ -3,10 +3,11 @@ use crate::{
     health::Health,
     id::Id,
     io::{AdminError, CallError, CallId, Event, Input, Operation, Outcome, Output, Token},
-    member::{Member, MemberKey, MemberState, NodeRef, View},
+    member::{Disk, Member, MemberKey, MemberState, NodeRef, View},
     msg::{MapEntry, Neighbours, RingReply, RingRequest, ShardKind, ShardMsg},
     outbox::{Out, Outbox},
     ring::{Genesis, Ring, RingEnv, RingNews},
+    rules::Rule,
     settings::Settings,
     shard::{
         Shards,
@@ -17,7 +18,10 @@ use crate::{
     time::{Nanos, Now},
 };
 use rand::Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{Hash, Hasher},
+};
 
 /// A node: ring, membership and shards.
 ///
@@ -30,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// 4. Answer each [`Output::Call`] with exactly one [`Input::CallDone`].
 ///
 /// A failed sync must end the process: retrying it could call lost data durable.
+#[derive(Clone, Hash)]
 pub struct Core<S: Store> {
     pub(crate) store: S,
     pub(crate) settings: Settings,
@@ -107,6 +112,11 @@ pub struct Counters {
     pub expired: u64,
 }
 
+/// Statistics are no part of what a node does next: two nodes that differ in them alone are the same to the models.
+impl Hash for Counters {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 /// The shards and, beside them, what they need of the node: two borrows of one `Core`.
 macro_rules! shards {
     ($core:ident, $now:expr, $rng:expr) => {
@@ -135,8 +145,17 @@ impl<S: Store> Core<S> {
     ///
     /// # Errors
     /// A sentence for people when the settings are out of bounds or the directory belongs to another node.
-    pub fn start(now: Now, rng: &mut dyn Rng, store: S, me: NodeRef, settings: Settings) -> Result<Core<S>, String> {
+    pub fn start(
+        now: Now,
+        rng: &mut dyn Rng,
+        store: S,
+        mut me: NodeRef,
+        settings: Settings,
+    ) -> Result<Core<S>, String> {
         settings.validate()?;
+        if !settings.holds(Rule::DiskNamesMember) {
+            me.key.disk = Disk::default();
+        }
         let kept = store.node();
         if let Some(kept) = &kept
             && (kept.me().key != me.key || kept.me().name != me.name)

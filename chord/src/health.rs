@@ -2,7 +2,7 @@
 use crate::{member::MemberKey, settings::Settings, time::Nanos};
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 struct Peer {
     heard: Nanos,
     pinged: Nanos,
@@ -10,7 +10,7 @@ struct Peer {
 }
 
 /// The failure detector.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Health {
     peers: BTreeMap<MemberKey, Peer>,
     /// Left or lost for good: never up again, whoever answers at their address.

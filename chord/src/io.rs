@@ -18,7 +18,7 @@ pub struct Token(pub u64);
 pub struct CallId(pub u64);
 
 /// Something happened.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub enum Input {
     /// The time of [`Core::next_deadline`](crate::Core::next_deadline) has come. Early or extra ticks do no harm.
     Tick,
@@ -75,7 +75,7 @@ pub enum Input {
 }
 
 /// Why a call has no answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CallError {
     /// Nobody listens at the address, or its name does not resolve.
     Refused,
@@ -86,7 +86,7 @@ pub enum CallError {
 }
 
 /// Something to do, in order.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Hash, Debug)]
 pub enum Output {
     /// Ask a peer over `Ring`; answer by [`Input::CallDone`], also when it fails or `timeout` passes.
     Call {
@@ -132,7 +132,7 @@ pub enum Output {
 }
 
 /// What a client may ask.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Operation {
     /// Linearizable read, or any replica's word.
     Get {
@@ -189,7 +189,7 @@ pub enum Operation {
 }
 
 /// Identity of an operation, and whether it was sent before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Retryable {
     /// Which.
     pub id: OpId,
@@ -200,7 +200,7 @@ pub struct Retryable {
 }
 
 /// How a client's operation ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {
     /// `Get`: value, revision and remaining time to live (ms), if there is one.
     Value(Option<(Bytes, Version, Option<u64>)>),
@@ -239,7 +239,7 @@ pub enum Outcome {
 }
 
 /// What the operator, or a node's own signal handler, may ask.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct AdminRequest {
     /// Transitions of the operator's Lease; `None`: local, not fenced.
     pub operator_epoch: Option<u64>,
@@ -250,7 +250,7 @@ pub struct AdminRequest {
 }
 
 /// Actions of an [`AdminRequest`]. All idempotent.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum AdminAction {
     /// Found a ring.
     Bootstrap {
@@ -281,7 +281,7 @@ pub enum AdminAction {
 }
 
 /// Why an [`AdminRequest`] was refused.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum AdminError {
     /// An older operator, or another disk or ring, is meant. Says which.
     Fenced(String),
@@ -290,7 +290,7 @@ pub enum AdminError {
 }
 
 /// Something worth telling people.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Event {
     /// Kind, one of a fixed list: see `RingEvent.kind` in view.proto.
     pub kind: &'static str,

@@ -13,6 +13,7 @@ mod membership;
 pub mod msg;
 mod outbox;
 pub mod ring;
+pub mod rules;
 pub mod settings;
 pub mod shard;
 pub mod store;

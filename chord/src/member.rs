@@ -105,7 +105,7 @@ impl Member {
 }
 
 /// All members a node has heard of, by id and disk.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct View {
     members: BTreeMap<MemberKey, Member>,
 }

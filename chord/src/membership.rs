@@ -8,6 +8,7 @@ use crate::{
     member::{Member, MemberKey, MemberState, NodeRef},
     msg::{RingReply, RingRequest},
     outbox::Out,
+    rules::Rule,
     store::Store,
     time::{Nanos, Now},
 };
@@ -30,14 +31,14 @@ const CALL_TIMEOUT: Nanos = Nanos::from_millis(1000);
 const SAVE: Nanos = Nanos::from_millis(3000);
 
 /// What a call of this module is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Purpose {
     Ping,
     Gossip,
 }
 
 /// Timers and odds and ends of membership.
-#[derive(Default)]
+#[derive(Clone, Hash, Default)]
 pub(crate) struct Membership {
     calls: MembershipCalls,
     rumors: BTreeMap<MemberKey, u8>,
@@ -105,7 +106,9 @@ impl<S: Store> Core<S> {
         self.view.merge(self.own.clone());
         self.save_node();
         // Nobody may hear of it before this node is sure to remember.
-        self.outbox.hold_until_written();
+        if self.settings.holds(Rule::RememberFirst) {
+            self.outbox.hold_until_written();
+        }
         self.membership.rumors.insert(self.own.node.key, RUMOR_ROUNDS);
         self.membership.next_gossip = Nanos(0);
         self.membership.placement_due = true;
@@ -223,7 +226,7 @@ impl<S: Store> Core<S> {
                 let me = self.own.node.key;
                 let (shards, env) = shards!(self, now, rng);
                 shards.ask_release(env);
-                if self.shards.is_empty_handed(&me, &self.shared) {
+                if self.shards.is_empty_handed(&me, &self.shared) || !self.settings.holds(Rule::LeaveEmptyHanded) {
                     self.set_state(MemberState::Left);
                     self.tell("leave", Some(self.own.node.clone()), "handed everything over and left".into());
                     self.with_ring(now, rng, |ring, env| ring.depart(env));

@@ -14,7 +14,7 @@ use bytes::Bytes;
 pub const AVOIDED_MAX: usize = 32;
 
 /// A request of the `Ring` service. Each has one answer or an error.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum RingRequest {
     /// Who owns `target`? Forwarded.
     FindSuccessor {
@@ -78,7 +78,7 @@ pub enum RingRequest {
 }
 
 /// The answer to a [`RingRequest`], variant by variant.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum RingReply {
     /// To `FindSuccessor`.
     FindSuccessor {
@@ -129,7 +129,7 @@ pub enum RingReply {
 }
 
 /// A node's ring pointers.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Neighbours {
     /// The node, with its present incarnation.
     pub node: NodeRef,
@@ -144,7 +144,7 @@ pub struct Neighbours {
 }
 
 /// One contact of a lookup.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Hop {
     /// Who was asked.
     pub node: NodeRef,
@@ -155,7 +155,7 @@ pub struct Hop {
 }
 
 /// Which table a next hop came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Via {
     /// The lookup began here.
     Start,
@@ -168,7 +168,7 @@ pub enum Via {
 }
 
 /// Outcome of a [`RingRequest::Join`].
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum JoinReply {
     /// Adopted.
     Accepted {
@@ -194,7 +194,7 @@ pub enum JoinReply {
 }
 
 /// A message of the `Shard` service, one way.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ShardMsg {
     /// Shard.
     pub shard: ShardId,
@@ -207,7 +207,7 @@ pub struct ShardMsg {
 }
 
 /// Kinds of [`ShardMsg`]; each as in ring.md 3.2, documented field by field in `shard.proto`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
 pub enum ShardKind {
     Prepare,
@@ -281,6 +281,7 @@ pub enum ShardKind {
         promised: Ballot,
         config: Option<Config>,
         sealed: bool,
+        lost: bool,
     },
     Retire {
         next: Config,
@@ -295,7 +296,7 @@ pub enum ShardKind {
 }
 
 /// What a node knows about who holds a shard.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct MapEntry {
     /// Shard.
     pub shard: ShardId,

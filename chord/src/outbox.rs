@@ -3,7 +3,7 @@ use crate::{io::Output, msg::ShardMsg, store::Seq};
 use std::collections::VecDeque;
 
 /// A thing to do, for the shell or for this very node.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) enum Out {
     Shell(Output),
     /// A message from the node to itself: a leader is also a replica.
@@ -11,7 +11,7 @@ pub(crate) enum Out {
 }
 
 /// Outputs of a node in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Outbox {
     ready: VecDeque<Out>,
     held: VecDeque<(Seq, Out)>,

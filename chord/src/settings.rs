@@ -11,7 +11,7 @@ pub const REPLICATION_FACTOR_MAX: usize = 7;
 pub const MEMBERS_MAX: usize = 16_384;
 
 /// How a node behaves. All nodes of a ring should be given the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Settings {
     /// Replicas of each shard, 1..=7. Fixed at genesis.
     pub replication_factor: usize,
@@ -44,6 +44,9 @@ pub struct Settings {
     pub tombstone_min_age: Nanos,
     /// Oldest retry of an operation that is still looked at.
     pub retry_age_max: Nanos,
+    /// A rule that this core does without, to show that it is needed.
+    #[cfg(feature = "mutants")]
+    pub without: Option<crate::rules::Rule>,
 }
 
 impl Default for Settings {
@@ -65,6 +68,8 @@ impl Default for Settings {
             operations_in_flight_max: 4096,
             tombstone_min_age: seconds(120),
             retry_age_max: seconds(60),
+            #[cfg(feature = "mutants")]
+            without: None,
         }
     }
 }

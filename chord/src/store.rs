@@ -17,7 +17,7 @@ use bytes::Bytes;
 pub type Seq = u64;
 
 /// What a node keeps about itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct NodeMeta {
     /// Identity as of this start.
     pub node: Member,
@@ -34,7 +34,7 @@ pub struct NodeMeta {
 }
 
 /// One change of the disk. A batch of them is applied whole or not at all.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Change {
     /// Stores or replaces a record. The store keeps the shard's digest and its index of expiries in step.
     Put {

@@ -4,6 +4,7 @@
 //! Waits look again and again until something holds, and end with what was seen last.
 pub mod load;
 pub mod nemesis;
+pub mod pod;
 pub mod ring;
 pub mod tool;
 

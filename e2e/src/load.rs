@@ -1,11 +1,12 @@
 //! Writes with a journal, from this machine or from a pod, and the proof that nothing acknowledged was lost.
 use crate::{
     await_condition,
+    pod::Pod,
     ring::{NAME, Ring},
     tool,
 };
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     fs,
     process::{Child, Command, Stdio},
@@ -128,56 +129,30 @@ pub fn verify(ring: &Ring, journal: &str) -> Result<()> {
 /// Load from a pod inside the cluster for a fixed time, then `verify` in the same pod.
 ///
 /// Its figures do not have the API server's port-forward in them. The pod runs on `machine`, which must stay up.
-pub struct InCluster<'a> {
-    ring: &'a Ring,
-    name: String,
-}
+pub struct InCluster<'a>(Pod<'a>);
 
 impl<'a> InCluster<'a> {
     /// Starts it, and returns once it writes.
-    pub fn start(ring: &'a Ring, name: &str, machine: &str, seconds: u32) -> Result<InCluster<'a>> {
-        let operator = tool::get(&["deployment", "chord-operator", "--namespace", "chord-system"])?;
-        let image = &operator["spec"]["template"]["spec"]["containers"][0]["image"];
-        let endpoint = format!("{NAME}.{}.svc:7401", ring.namespace);
-        let common = ["--endpoint", &endpoint, "--tls-dir", "/tls", "--output", "json", "--timeout", "50s"];
+    pub fn start(ring: &'a Ring, name: &'a str, machine: &str, seconds: u32) -> Result<InCluster<'a>> {
         let duration = format!("{seconds}s");
         let load = ["load", "--keys", "3000", "--value-size", "256", "--concurrency", "24", "--rate", "400"];
         let tail = ["--read-ratio", "0.3", "--prefix", name, "--duration", &duration, "--journal", "/journal/j"];
-        let container = |name: &str, args: Vec<&str>| {
-            json!({"name": name, "image": image, "command": ["/chordctl"], "args": args,
-                   "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
-                   "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-                   "volumeMounts": [{"name": "tls", "mountPath": "/tls"}, {"name": "journal", "mountPath": "/journal"}]})
-        };
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
-            "restartPolicy": "Never", "nodeName": machine, "automountServiceAccountToken": false,
-            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-            "initContainers": [container("load", [&common[..], &load, &tail].concat())],
-            "containers": [container("verify", [&common[..2], &common[2..4], &["--timeout", "50s", "verify", "--journal", "/journal/j"]].concat())],
-            "volumes": [{"name": "tls", "secret": {"secretName": format!("{NAME}-client-tls")}}, {"name": "journal", "emptyDir": {}}]}});
-        tool::apply(&ring.namespace, &pod)?.good()?;
-        let this = InCluster { ring, name: name.to_owned() };
-        await_condition(&format!("load pod {name} runs"), 60, || {
-            let pod = ring.get(&["pod", &this.name])?;
-            Ok(pod.pointer("/status/initContainerStatuses/0/state/running").map(|_| ()))
-        })?;
-        Ok(this)
+        let verify = ["verify", "--journal", "/journal/j"];
+        let pod = Pod::run(ring, name, machine, &[&["--output", "json"], &load[..], &tail].concat(), &verify)?;
+        await_condition(&format!("load pod {name} runs"), 60, || pod.first_runs())?;
+        Ok(InCluster(pod))
     }
 
-    /// Waits for its end. An error if a key was lost or wrong.
-    pub fn finish(self) -> Result<Report> {
-        await_condition(&format!("load pod {} ends", self.name), 300, || {
-            let pod = self.ring.get(&["pod", &self.name])?;
-            Ok(matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")).then_some(()))
-        })?;
-        let logs = |container: &str| self.ring.kubectl(&["logs", &self.name, "--container", container]);
-        let log = logs("load")?;
+    /// Waits for its end; gives what it did and what `verify` says. An error if a key was lost or wrong.
+    pub fn finish(self) -> Result<(Report, String)> {
+        self.0.ended()?;
+        let log = self.0.first_logs()?;
         let begin = log.lines().position(|line| line == "{").with_context(|| format!("no report: {log}"))?;
         let report = Report::parse(&log.lines().skip(begin).collect::<Vec<_>>().join("\n"))?;
-        let verified = logs("verify")?;
+        let verified = self.0.logs()?;
         let last = verified.lines().last().unwrap_or_default();
         println!("    {last}");
         ensure!(last.ends_with("lost 0, wrong 0"), "{verified}");
-        Ok(report)
+        Ok((report, last.to_owned()))
     }
 }

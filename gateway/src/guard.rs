@@ -23,8 +23,9 @@ const URL_BYTES_MAX: usize = 4096;
 /// needs several. Else a classroom behind one address could not open the page.
 const FILES_FACTOR: u32 = 16;
 
-/// Headers of every answer.
-const HEADERS: [(HeaderName, &str); 7] = [
+/// Headers of every answer. No Cross-Origin-Opener-Policy: over plain HTTP it is ignored with an error on the browser's
+/// console, and there is no session that an opener could reach.
+const HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'none'; \
@@ -33,7 +34,6 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
 ];

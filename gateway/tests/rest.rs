@@ -252,7 +252,7 @@ async fn every_answer_has_the_headers_that_protect_its_reader() -> anyhow::Resul
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
             ("referrer-policy", "no-referrer"),
-            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
         ] {
             assert_eq!(reply.headers.get(name).map(String::as_str), Some(value), "{path}");
         }

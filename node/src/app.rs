@@ -7,6 +7,7 @@ use crate::{
     identity::DataDir,
     listen::{Door, connections},
     peers::Peers,
+    recorder,
     rpc::{
         admin::AdminService,
         kv::KvService,
@@ -66,9 +67,7 @@ impl App {
         let (internal, client, http) =
             (bind(args.internal_addr).await?, bind(args.client_addr).await?, bind(args.http_addr).await?);
         let tls = args.tls_dir.as_deref().map(Tls::from_dir).transpose().context("cannot use --tls-dir")?;
-        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
-            .set_buckets(&[0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0])?
-            .install_recorder()?;
+        let metrics = recorder::install(recorder::UPKEEP)?;
         let id = match (args.placement, args.ordinal()) {
             (Placement::Balanced, Some(ordinal)) => Id::of_ordinal(ordinal),
             _ => Id::of_name(&args.name),
@@ -90,6 +89,7 @@ impl App {
             move |seq| driver.send(Command::Input(Input::Persisted(seq)))
         };
         let store = FjallStore::open(&data.store(), persisted).context("cannot open the store in --data-dir")?;
+        store.scrub(args.scrub_interval)?;
         let pending = store.pending();
         let mut rng = ChaCha12Rng::from_rng(&mut rand::rng());
         let clock = Clock::start();

@@ -84,6 +84,9 @@ pub struct Args {
     /// Time between comparisons of replicas.
     #[arg(long, env = "CHORD_ANTI_ENTROPY_INTERVAL", default_value = "10m", value_parser = duration)]
     pub anti_entropy_interval: Duration,
+    /// Time between looks through all that is stored, for damage.
+    #[arg(long, env = "CHORD_SCRUB_INTERVAL", default_value = "24h", value_parser = duration)]
+    pub scrub_interval: Duration,
     /// Silence after which a peer counts as dead for leadership.
     #[arg(long, env = "CHORD_SUSPECT_AFTER", default_value = "2500ms", value_parser = duration)]
     pub suspect_after: Duration,

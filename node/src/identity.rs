@@ -2,6 +2,7 @@
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::{
+    cmp::Ordering,
     fs::{self, File, TryLockError},
     io::Write as _,
     path::{Path, PathBuf},
@@ -56,12 +57,19 @@ impl DataDir {
             let known: Identity = serde_json::from_str(&text).with_context(|| {
                 format!("{} is damaged; restore it, or start with an empty directory", file.display())
             })?;
-            if known.format > u32::from(crate::store::format::FORMAT) {
-                bail!(
+            // Format 1 is the first. Whoever makes a second one brings a directory of the first up to it here, before
+            // the store is opened, and writes the new number last.
+            match known.format.cmp(&u32::from(crate::store::format::FORMAT)) {
+                Ordering::Equal => {}
+                Ordering::Greater => bail!(
                     "the data directory {shown} has format {}, this version knows up to {}; use the newer version",
                     known.format,
                     crate::store::format::FORMAT
-                );
+                ),
+                Ordering::Less => bail!(
+                    "the data directory {shown} says format {}, which no version ever wrote; restore its identity.json",
+                    known.format
+                ),
             }
             if (known.name.as_str(), known.ring.as_str(), known.namespace.as_str()) != (name, ring, namespace) {
                 bail!(
@@ -137,15 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn directory_of_a_newer_format_is_refused_and_left_alone() -> anyhow::Result<()> {
+    fn directory_of_another_format_is_refused_and_left_alone() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         drop(DataDir::open(dir.path(), "n-0", "demo", "default")?);
         let file = dir.path().join("identity.json");
-        let newer = fs::read_to_string(&file)?.replace("\"format\": 1", "\"format\": 2");
-        fs::write(&file, &newer)?;
-        let error = DataDir::open(dir.path(), "n-0", "demo", "default").err().context("a newer format")?;
-        assert!(error.to_string().contains("use the newer version"), "{error}");
-        assert_eq!(fs::read_to_string(&file)?, newer);
+        let known = fs::read_to_string(&file)?;
+        for (format, advice) in [(2, "use the newer version"), (0, "which no version ever wrote")] {
+            let other = known.replace("\"format\": 1", &format!("\"format\": {format}"));
+            fs::write(&file, &other)?;
+            let error = DataDir::open(dir.path(), "n-0", "demo", "default").err().context("another format")?;
+            assert!(error.to_string().contains(advice), "{error}");
+            assert_eq!(fs::read_to_string(&file)?, other);
+        }
         Ok(())
     }
 }

@@ -11,5 +11,6 @@ pub mod identity;
 pub mod latency;
 pub mod listen;
 pub mod peers;
+pub mod recorder;
 pub mod rpc;
 pub mod store;

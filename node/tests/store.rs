@@ -1,6 +1,4 @@
 //! `FjallStore`: what it shows before and after a restart, and what a crash leaves of it.
-mod files;
-
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use chord::{
@@ -12,12 +10,8 @@ use chord::{
     store::{Change, Seq, Store},
 };
 use chord_node::store::FjallStore;
-use files::copy;
 use std::{
-    env, fs,
-    io::{BufRead as _, BufReader, Write as _},
     path::Path,
-    process::{Command, Stdio},
     sync::mpsc::{Receiver, channel},
     time::Duration,
 };
@@ -180,164 +174,4 @@ fn metadata_is_replaced() -> anyhow::Result<()> {
         ensure!(store.node().is_none());
         Ok(())
     })
-}
-
-/// Keys of one batch of the crash tests: all of them are there, or none.
-const PER_BATCH: u64 = 5;
-
-/// Batches that the writer of the crash test is ahead of the disk.
-const AHEAD: u64 = 64;
-
-fn batch(number: u64) -> Vec<Change> {
-    let value = vec![number as u8; 300];
-    (0..PER_BATCH)
-        .map(|part| put(part as u32, &format!("{number:08}"), record(number, Some(&value), Some(number))))
-        .collect()
-}
-
-/// How many batches a directory holds; an error when one is there in part, or one before it is missing.
-fn whole_batches(dir: &Path) -> anyhow::Result<u64> {
-    let (store, _persisted) = open(dir)?;
-    let count = store.scan(ShardId(0), None, usize::MAX, usize::MAX).len() as u64;
-    for shard in (0..PER_BATCH as u32).map(ShardId) {
-        let found = store.scan(shard, None, usize::MAX, usize::MAX);
-        ensure!(found.len() as u64 == count, "{shard:?} has {} batches, shard 0 has {count}", found.len());
-        for (number, (key, record)) in (1..).zip(&found) {
-            ensure!(*key == format!("{number:08}") && record.version.seq == number, "{key:?} is not batch {number}");
-        }
-        ensure!(store.digest(shard) == counted(&store, shard), "the digest of {shard:?} is out of step");
-    }
-    ensure!(
-        store.expiring(u64::MAX, usize::MAX).len() as u64 == count * PER_BATCH,
-        "the index of expiries is out of step"
-    );
-    Ok(count)
-}
-
-/// Not a test of its own: the process that [`killed_writer_loses_nothing_it_called_durable`] kills.
-#[test]
-fn writer() -> anyhow::Result<()> {
-    let Some(dir) = env::var_os("CHORD_TEST_WRITER_DIR") else { return Ok(()) };
-    let (mut store, persisted) = open(Path::new(&dir))?;
-    let first = store.scan(ShardId(0), None, usize::MAX, usize::MAX).len() as u64;
-    let (mut written, mut durable) = (0, 0);
-    loop {
-        // Enough ahead for group commits, not so much that memory fills.
-        while written < durable + AHEAD {
-            written = store.write(batch(first + written + 1));
-        }
-        durable = persisted.recv_timeout(PATIENCE)?;
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "durable {}", first + durable)?;
-        out.flush()?;
-    }
-}
-
-#[test]
-fn killed_writer_loses_nothing_it_called_durable() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let mut total = 0;
-    for round in 0..12u64 {
-        let mut child = Command::new(env::current_exe()?)
-            .args(["--exact", "writer", "--nocapture", "--test-threads=1"])
-            .env("CHORD_TEST_WRITER_DIR", dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().context("the child's output")?).lines();
-        let mut durable = 0;
-        // Killed after another number of reports each time, in the middle of whatever it does then.
-        for _ in 0..1 + round * 7 {
-            for line in lines.by_ref() {
-                if let Some(number) = line?.rsplit("durable ").next().and_then(|number| number.parse().ok()) {
-                    durable = number;
-                    break;
-                }
-            }
-        }
-        child.kill()?;
-        // What it still said before it died counts as well.
-        for line in lines.map_while(Result::ok) {
-            if let Some(number) = line.rsplit("durable ").next().and_then(|number| number.parse().ok()) {
-                durable = number;
-            }
-        }
-        child.wait()?;
-        ensure!(durable > total, "round {round} made no progress");
-        total = whole_batches(dir.path()).with_context(|| format!("after round {round}"))?;
-        ensure!(total >= durable, "round {round}: {durable} batches were durable, {total} are there");
-    }
-    Ok(())
-}
-
-/// From now on, every fsync of this process fails.
-fn break_the_disk() -> anyhow::Result<()> {
-    use seccompiler::{SeccompAction, SeccompFilter};
-    let rules = [libc::SYS_fsync, libc::SYS_fdatasync].map(|call| (call, Vec::new())).into();
-    let failing = SeccompAction::Errno(libc::EIO as u32);
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, failing, env::consts::ARCH.try_into()?)?;
-    let program: seccompiler::BpfProgram = filter.try_into()?;
-    Ok(seccompiler::apply_filter_all_threads(&program)?)
-}
-
-/// Not a test of its own: the process of [`failed_fsync_ends_the_process_before_anything_is_called_durable`].
-#[test]
-fn writer_on_a_failing_disk() -> anyhow::Result<()> {
-    let Some(dir) = env::var_os("CHORD_TEST_FAILING_DIR") else { return Ok(()) };
-    let (mut store, persisted) = open(Path::new(&dir))?;
-    for number in 1..=2 {
-        let seq = store.write(batch(number));
-        settle(&persisted, seq)?;
-        println!("durable {number}");
-        break_the_disk()?;
-    }
-    Ok(())
-}
-
-#[test]
-fn failed_fsync_ends_the_process_before_anything_is_called_durable() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let output = Command::new(env::current_exe()?)
-        .args(["--exact", "writer_on_a_failing_disk", "--nocapture", "--test-threads=1"])
-        .env("CHORD_TEST_FAILING_DIR", dir.path())
-        .output()?;
-    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(said.contains("durable 1") && !said.contains("durable 2"), "{said}\n{complained}");
-    ensure!(output.status.code() == Some(chord_node::store::EXIT_IO), "{}: {complained}", output.status);
-    ensure!(complained.contains("cannot write to the data directory"), "{complained}");
-    ensure!(whole_batches(dir.path())? >= 1, "what was durable before is gone");
-    Ok(())
-}
-
-#[test]
-fn torn_journal_gives_a_whole_prefix() -> anyhow::Result<()> {
-    let (dir, copies) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let (mut store, persisted) = open(dir.path())?;
-    let count = 20;
-    for number in 1..=count {
-        let seq = store.write(batch(number));
-        settle(&persisted, seq)?;
-    }
-    // As a crash would find it: nothing is closed.
-    copy(dir.path(), &copies.path().join("whole"))?;
-    let journals = |dir: &Path| -> anyhow::Result<Vec<std::path::PathBuf>> {
-        let files = fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-        Ok(files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).collect())
-    };
-    let journal = journals(dir.path())?.pop().context("the store has a journal")?;
-    let bytes = fs::read(&journal)?;
-    let used = bytes.iter().rposition(|byte| *byte != 0).context("the journal is not empty")? + 1;
-    ensure!(whole_batches(&copies.path().join("whole"))? == count);
-    let mut seen = std::collections::BTreeSet::new();
-    for cut in (1..=24).map(|part| used * part / 24).chain([used - 1, used - 2, used - 7]) {
-        let torn = copies.path().join(format!("cut-{cut}"));
-        copy(dir.path(), &torn)?;
-        let name = journal.file_name().context("a file name")?;
-        fs::OpenOptions::new().write(true).open(torn.join(name))?.set_len(cut as u64)?;
-        seen.insert(whole_batches(&torn).with_context(|| format!("journal of {used} bytes cut at {cut}"))?);
-        fs::remove_dir_all(&torn)?;
-    }
-    ensure!(seen.len() > 10 && seen.last() == Some(&count), "cuts left {seen:?} batches");
-    drop(store);
-    Ok(())
 }

@@ -101,10 +101,10 @@ pub(crate) async fn act(
                 memory.members.leave(&addr, epoch, &disk).await?;
             } else {
                 memory.members.abort_leave(&addr, epoch, &disk).await?;
-                let patch = json!({ "metadata": { "annotations": { ABORT_LEAVE: null } } });
-                apis.rings.patch(&names.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+                drop_abort_leave(apis, names).await?;
             }
         }
+        Step::DropAbortLeave => drop_abort_leave(apis, names).await?,
         Step::Evict { through, id, disk } => {
             memory.members.evict(&names.address(*through), epoch, id, disk).await?;
         }
@@ -113,5 +113,11 @@ pub(crate) async fn act(
         tracing::info!(ring = format!("{}/{}", names.namespace, names.name), ?step, "done");
         metrics::counter!("chord_operator_steps_total").increment(1);
     }
+    Ok(())
+}
+
+async fn drop_abort_leave(apis: &Apis, names: &Names<'_>) -> anyhow::Result<()> {
+    let patch = json!({ "metadata": { "annotations": { ABORT_LEAVE: null } } });
+    apis.rings.patch(&names.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
     Ok(())
 }

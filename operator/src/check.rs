@@ -69,6 +69,7 @@ pub fn check(world: &World, step: &Step) -> Result<(), String> {
         | Step::AdoptRingId { .. }
         | Step::Join { .. }
         | Step::AbortLeave { .. }
+        | Step::DropAbortLeave
         | Step::Wait { .. }
         | Step::Idle => Ok(()),
     }

@@ -180,7 +180,10 @@ impl Watch {
             let Some(disk) = self.disks.get(*member).map(|disk| disk.borrow()) else { return false };
             let Some(data) = disk.durable.shards.get(&shard) else { return false };
             let epoch = data.meta.as_ref().map_or(0, |meta| meta.config.epoch);
-            epoch > version.epoch || data.records.get(&key).is_some_and(|record| record.version >= version)
+            // Of a rotten copy nobody can say what was in it; all others must do.
+            data.rotten
+                || epoch > version.epoch
+                || data.records.get(&key).is_some_and(|record| record.version >= version)
         };
         let count = members.iter().filter(holds).count();
         if count <= members.len() / 2 {

@@ -17,17 +17,19 @@ use std::{
 };
 
 /// One shard on a disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub struct ShardData {
     /// What is kept about it.
     pub meta: Option<ReplicaMeta>,
     /// Its records.
     pub records: BTreeMap<Bytes, Record>,
+    /// Records were here that the disk did not keep; until the shard is held anew.
+    pub rotten: bool,
     digest: Digest,
 }
 
 /// Everything on a disk at one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub struct Data {
     /// What the node keeps about itself.
     pub node: Option<NodeMeta>,
@@ -74,6 +76,7 @@ impl Data {
             Change::Clear(shard) => {
                 let data = self.shards.entry(*shard).or_default();
                 data.records.clear();
+                data.rotten = false;
                 data.digest = Digest::default();
                 self.expiries.retain(|(_, of, _)| of != shard);
             }
@@ -120,6 +123,19 @@ impl Disk {
         }
     }
 
+    /// Of a shard, the disk does not keep the records for which `lose` says so. What a start finds then: the copy counts
+    /// as lost, and what is left of it is of no use.
+    pub fn rot(&mut self, shard: ShardId, mut lose: impl FnMut() -> bool) {
+        let Some(data) = self.durable.shards.get_mut(&shard) else { return };
+        let lost: Vec<Bytes> = data.records.keys().filter(|_| lose()).cloned().collect();
+        data.rotten = true;
+        if let Some(meta) = &mut data.meta {
+            meta.installed = false;
+        }
+        lost.iter().for_each(|key| self.durable.remove(shard, key));
+        self.current = self.durable.clone();
+    }
+
     /// The process or the machine died: of what was not synced the first `kept` batches are there all the same.
     pub fn crash(&mut self, kept: usize) {
         for (_, batch) in self.unsynced.drain(..).take(kept) {
@@ -136,53 +152,70 @@ impl Disk {
 #[derive(Clone, Debug)]
 pub struct MemStore(pub Rc<RefCell<Disk>>);
 
-impl MemStore {
-    fn look<T>(&self, look: impl FnOnce(&Data) -> T) -> T {
-        look(&self.0.borrow().current)
+/// What a store says of itself.
+impl Data {
+    fn metas(&self) -> Vec<(ShardId, ReplicaMeta)> {
+        self.shards.iter().filter_map(|(shard, data)| Some((*shard, data.meta.clone()?))).collect()
+    }
+    fn get(&self, shard: ShardId, key: &[u8]) -> Option<Record> {
+        self.shards.get(&shard)?.records.get(key).cloned()
+    }
+    fn scan(&self, shard: ShardId, after: Option<&[u8]>, limit: usize, bytes_max: usize) -> Vec<(Bytes, Record)> {
+        let Some(data) = self.shards.get(&shard) else { return Vec::new() };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut bytes = 0;
+        let mut page = Vec::new();
+        for (key, record) in data.records.range::<[u8], _>((from, Bound::Unbounded)).take(limit) {
+            page.push((key.clone(), record.clone()));
+            bytes += key.len() + record.value_bytes();
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        page
+    }
+    fn versions(&self, shard: ShardId) -> Vec<(Bytes, Version)> {
+        let records = self.shards.get(&shard).into_iter().flat_map(|data| &data.records);
+        records.map(|(key, record)| (key.clone(), record.version)).collect()
+    }
+    fn digest(&self, shard: ShardId) -> Digest {
+        self.shards.get(&shard).map(|data| data.digest.clone()).unwrap_or_default()
+    }
+    fn expiring(&self, until_ms: u64, limit: usize) -> Vec<Expiry> {
+        let due = self.expiries.iter().take_while(|(at_ms, _, _)| *at_ms <= until_ms).take(limit);
+        due.map(|(at_ms, shard, key)| Expiry { at_ms: *at_ms, shard: *shard, key: key.clone() }).collect()
     }
 }
 
+/// Implements the reading half of `Store` by the data that `$data` gives.
+macro_rules! reads {
+    ($self:ident => $data:expr) => {
+        fn node(&$self) -> Option<NodeMeta> {
+            $data.node.clone()
+        }
+        fn metas(&$self) -> Vec<(ShardId, ReplicaMeta)> {
+            $data.metas()
+        }
+        fn get(&$self, shard: ShardId, key: &[u8]) -> Option<Record> {
+            $data.get(shard, key)
+        }
+        fn scan(&$self, shard: ShardId, after: Option<&[u8]>, limit: usize, bytes_max: usize) -> Vec<(Bytes, Record)> {
+            $data.scan(shard, after, limit, bytes_max)
+        }
+        fn versions(&$self, shard: ShardId) -> Vec<(Bytes, Version)> {
+            $data.versions(shard)
+        }
+        fn digest(&$self, shard: ShardId) -> Digest {
+            $data.digest(shard)
+        }
+        fn expiring(&$self, until_ms: u64, limit: usize) -> Vec<Expiry> {
+            $data.expiring(until_ms, limit)
+        }
+    };
+}
+
 impl Store for MemStore {
-    fn node(&self) -> Option<NodeMeta> {
-        self.look(|data| data.node.clone())
-    }
-    fn metas(&self) -> Vec<(ShardId, ReplicaMeta)> {
-        self.look(|data| data.shards.iter().filter_map(|(shard, data)| Some((*shard, data.meta.clone()?))).collect())
-    }
-    fn get(&self, shard: ShardId, key: &[u8]) -> Option<Record> {
-        self.look(|data| data.shards.get(&shard)?.records.get(key).cloned())
-    }
-    fn scan(&self, shard: ShardId, after: Option<&[u8]>, limit: usize, bytes_max: usize) -> Vec<(Bytes, Record)> {
-        self.look(|data| {
-            let Some(data) = data.shards.get(&shard) else { return Vec::new() };
-            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let mut bytes = 0;
-            let mut page = Vec::new();
-            for (key, record) in data.records.range::<[u8], _>((from, Bound::Unbounded)).take(limit) {
-                page.push((key.clone(), record.clone()));
-                bytes += key.len() + record.value_bytes();
-                if bytes >= bytes_max {
-                    break;
-                }
-            }
-            page
-        })
-    }
-    fn versions(&self, shard: ShardId) -> Vec<(Bytes, Version)> {
-        self.look(|data| {
-            let records = data.shards.get(&shard).into_iter().flat_map(|data| &data.records);
-            records.map(|(key, record)| (key.clone(), record.version)).collect()
-        })
-    }
-    fn digest(&self, shard: ShardId) -> Digest {
-        self.look(|data| data.shards.get(&shard).map(|data| data.digest.clone()).unwrap_or_default())
-    }
-    fn expiring(&self, until_ms: u64, limit: usize) -> Vec<Expiry> {
-        self.look(|data| {
-            let due = data.expiries.iter().take_while(|(at_ms, _, _)| *at_ms <= until_ms).take(limit);
-            due.map(|(at_ms, shard, key)| Expiry { at_ms: *at_ms, shard: *shard, key: key.clone() }).collect()
-        })
-    }
+    reads!(self => self.0.borrow().current);
     fn write(&mut self, changes: Vec<Change>) -> Seq {
         let mut disk = self.0.borrow_mut();
         disk.written += 1;
@@ -193,5 +226,29 @@ impl Store for MemStore {
         let seq = disk.written;
         disk.unsynced.push_back((seq, changes));
         seq
+    }
+}
+
+/// A store that is a plain value, so that a model can copy and compare it. What survives a crash is the model's to say.
+#[derive(Clone, Hash, Debug, Default)]
+pub struct Plain {
+    /// What reads see.
+    pub data: Data,
+    written: Seq,
+}
+
+impl Plain {
+    /// The store of a process that starts over `data`.
+    pub fn over(data: Data) -> Plain {
+        Plain { data, written: 0 }
+    }
+}
+
+impl Store for Plain {
+    reads!(self => self.data);
+    fn write(&mut self, changes: Vec<Change>) -> Seq {
+        changes.iter().for_each(|change| self.data.apply(change));
+        self.written += 1;
+        self.written
     }
 }

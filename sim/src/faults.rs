@@ -1,13 +1,15 @@
 //! What goes wrong, and the operator who scales, replaces and evicts as the real one would.
 use crate::{
     clock::{MS, SECOND},
-    disk::{Disk, MemStore},
+    disk::{Disk, MemStore, ShardData},
     world::{Event, RING, World},
 };
 use chord::{
     Core,
     io::AdminAction,
     member::{MemberKey, MemberState},
+    rules::Rule,
+    shard::config::ShardId,
     time::Nanos,
 };
 use rand::RngExt as _;
@@ -65,6 +67,7 @@ enum Draw {
     Full,
     Skew,
     Wipe,
+    Rot,
     Grow,
     Leave,
     Rest,
@@ -185,6 +188,7 @@ impl World {
             (faults.full, Draw::Full),
             (faults.skew, Draw::Skew),
             (faults.wipe, Draw::Wipe),
+            (faults.rot, Draw::Rot),
             (faults.grow, Draw::Grow),
             (faults.leave, Draw::Leave),
             (faults.rest, Draw::Rest),
@@ -285,6 +289,25 @@ impl World {
                     self.plan(now + time, Event::Fault(Fault::Restart(index)));
                 }
             }
+            Draw::Rot => {
+                if self.can_lose() {
+                    self.kill(index, false);
+                    let held = |(shard, data): (&ShardId, &ShardData)| {
+                        data.meta.as_ref().is_some_and(|meta| meta.installed).then_some(*shard)
+                    };
+                    let disk = self.nodes[index].disk.clone();
+                    let held: Vec<ShardId> = disk.borrow().durable.shards.iter().filter_map(held).collect();
+                    for shard in held {
+                        if self.rng.random_bool(0.5) {
+                            self.trace.sometimes("copy lost to rot");
+                            disk.borrow_mut().rot(shard, || self.rng.random_bool(0.3));
+                        }
+                    }
+                    // Often so soon that nobody has taken over.
+                    let time = if self.rng.random_bool(0.5) { 20 * MS } else { time };
+                    self.plan(now + time, Event::Fault(Fault::Restart(index)));
+                }
+            }
             Draw::Grow => {
                 if self.nodes.len() < NODES_MAX {
                     self.trace.sometimes("scaled up");
@@ -321,7 +344,9 @@ impl World {
         let lost = self.nodes[index].me.key;
         self.kill(index, true);
         self.wipe(index);
-        self.operator.lost.push(lost);
+        if self.options.settings.holds(Rule::DiskNamesMember) {
+            self.operator.lost.push(lost);
+        }
     }
 
     /// The operator's wish that a member leaves.

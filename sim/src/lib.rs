@@ -9,12 +9,15 @@ pub mod disk;
 pub mod faults;
 pub mod history;
 pub mod linearize;
+pub mod model;
+pub mod mutants;
 pub mod net;
 pub mod paper;
+pub mod recorded;
 pub mod run;
 pub mod swarm;
 pub mod trace;
 pub mod workload;
 pub mod world;
 
-pub use run::{Report, Scenario, run};
+pub use run::{Report, Scenario, run, run_without};

@@ -1,8 +1,11 @@
 //! Runs of the simulator from the command line.
+mod table;
+
 use clap::{Parser, Subcommand};
-use sim::{Report, Scenario, run};
+use sim::{Report, Scenario, recorded, run};
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -27,6 +30,12 @@ enum Command {
         #[arg(long)]
         quiet: bool,
     },
+    /// Check histories of a real ring that `chordctl history` printed.
+    Check {
+        /// Files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Regenerate the figures of the Chord papers into docs/paper.md and docs/paper/.
     Paper(sim::paper::Args),
     /// Run many seeds; print those that fail, and how often the rare paths were taken.
@@ -44,6 +53,19 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         threads: u64,
     },
+    /// Explore the models of the shipped core; print what was visited.
+    Model {
+        /// Only this scenario.
+        name: Option<String>,
+        /// Most transitions of each.
+        #[arg(long, default_value_t = 1_000_000)]
+        states: usize,
+    },
+    /// Turn off each safety rule in turn; print what catches it.
+    Mutants {
+        /// Only this rule.
+        rule: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -54,9 +76,23 @@ fn main() -> ExitCode {
             verdict(&report);
             if report.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Command::Check { files } => check(&files),
         Command::Paper(args) => sim::paper::main(&args),
+        Command::Model { name, states } => table::models(name.as_deref(), states),
+        Command::Mutants { rule } => table::mutants(rule.as_deref()),
         Command::Seeds { from, count, scenario, threads } => seeds(from, count, scenario, threads),
     }
+}
+
+fn check(files: &[PathBuf]) -> ExitCode {
+    let mut good = true;
+    for file in files {
+        let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
+        let verdict = text.and_then(|text| recorded::parse(&text)).and_then(|history| recorded::check(&history));
+        good &= verdict.is_ok();
+        println!("{}: {}", file.display(), verdict.map_or_else(|error| error, |()| "linearizable".into()));
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn verdict(report: &Report) {

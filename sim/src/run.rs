@@ -8,6 +8,7 @@ use crate::{
     swarm::Options,
     world::{Event, World},
 };
+use chord::rules::Rule;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ const READ_MAX: u64 = 30 * SECOND;
 pub enum Scenario {
     /// Sizes and faults as the seed draws them.
     Swarm,
+    /// The same, and disks that do not keep what they should.
+    Rot,
     /// `kill -9` of one of three under load: no operation may end with an unknown outcome.
     KillOne,
 }
@@ -49,11 +52,18 @@ pub struct Report {
 
 /// Runs a seed.
 pub fn run(scenario: Scenario, seed: u64, verbose: bool) -> Report {
+    run_without(None, scenario, seed, verbose)
+}
+
+/// Runs a seed with cores that do without a safety rule.
+pub fn run_without(rule: Option<Rule>, scenario: Scenario, seed: u64, verbose: bool) -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let options = match scenario {
+    let mut options = match scenario {
         Scenario::Swarm => Options::of_seed(seed, &mut rng),
+        Scenario::Rot => Options::with_rot(seed, &mut rng),
         Scenario::KillOne => Options::kill_one_of_three(seed, &mut rng),
     };
+    options.settings.without = rule;
     let mut world = World::new(options, rng, verbose);
     let mut healing = 0;
     let verdict = drive(&mut world, &mut healing);

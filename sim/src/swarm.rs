@@ -19,6 +19,7 @@ pub struct Faults {
     pub full: bool,
     pub skew: bool,
     pub wipe: bool,
+    pub rot: bool,
     pub grow: bool,
     pub leave: bool,
     pub rest: bool,
@@ -79,6 +80,7 @@ fn quick_settings() -> Settings {
         operations_in_flight_max: 64,
         tombstone_min_age: Nanos::from_millis(9000),
         retry_age_max: Nanos::from_millis(5000),
+        ..Settings::default()
     }
 }
 
@@ -104,6 +106,7 @@ impl Options {
             full: some(15.0),
             skew: some(50.0),
             wipe: some(35.0),
+            rot: false,
             grow: some(40.0),
             leave: some(40.0),
             rest: some(25.0),
@@ -138,6 +141,16 @@ impl Options {
         options.faults = Faults::default();
         (options.clients, options.skew) = (1, 0);
         (options.delay, options.sync) = ((MS / 5, 8 * MS), (MS / 2, 6 * MS));
+        options
+    }
+
+    /// Disks that do not keep what they should, beside whatever else the seed draws.
+    pub fn with_rot(seed: u64, rng: &mut dyn Rng) -> Options {
+        let mut options = Options::of_seed(seed, rng);
+        options.faults.rot = true;
+        options.settings.replication_factor = options.settings.replication_factor.max(3);
+        options.settings.successor_list_length = options.settings.successor_list_length.max(3);
+        options.nodes = options.nodes.max(3);
         options
     }
 

@@ -240,7 +240,12 @@ impl World {
             self.options.settings.clone(),
         );
         match started {
-            Ok(core) => node.core = Some(core),
+            Ok(core) => {
+                // Without the rule that a disk names its member it is another key than the one that the disk was made for.
+                node.me.key = core.me().key;
+                self.watch.disks.insert(node.me.key, node.disk.clone());
+                node.core = Some(core);
+            }
             Err(why) => return self.watch.fail(format!("{} does not start: {why}", node.me.name)),
         }
         self.trace.say(self.now, || format!("n-{index} starts"));

@@ -8,6 +8,7 @@ use std::{
 
 /// Seeds of each family, unless `SEEDS` says otherwise.
 const SWARM: u64 = 400;
+const ROT: u64 = 60;
 const KILL_ONE: u64 = 30;
 
 fn seeds(default: u64) -> u64 {
@@ -20,6 +21,7 @@ fn seeds(default: u64) -> u64 {
 fn name(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Swarm => "swarm",
+        Scenario::Rot => "rot",
         Scenario::KillOne => "kill-one",
     }
 }
@@ -108,6 +110,14 @@ fn clusters_survive_every_mix_of_faults() {
     ];
     let missed: Vec<&str> = rare.into_iter().filter(|what| !sometimes.contains_key(what)).collect();
     assert!(missed.is_empty(), "no run took these paths: {missed:?}");
+}
+
+#[test]
+fn copies_lost_to_rot_come_back_from_the_majority() {
+    let count = seeds(ROT);
+    let sometimes = run_all(Scenario::Rot, count);
+    println!("{sometimes:#?}");
+    assert!(count < ROT || sometimes.contains_key("copy lost to rot"), "no copy was lost");
 }
 
 #[test]

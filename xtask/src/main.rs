@@ -48,6 +48,12 @@ enum Task {
         #[arg(long, env = "SEEDS", default_value_t = 2000)]
         seeds: u64,
     },
+    /// Every kind of operation under every kind of fault on the development cluster; writes docs/live.md
+    ProveLive {
+        /// Only these rows, by name, with commas between
+        #[arg(long, default_value = "all")]
+        rows: String,
+    },
     /// Files that are generated from the Rust types; a test compares them
     #[command(subcommand)]
     Gen(Generated),
@@ -82,6 +88,7 @@ fn work(task: Task) -> anyhow::Result<()> {
         Task::Chart { write } => chart::chart(write),
         Task::Bench(options) => bench::bench(&options),
         Task::Prove { seeds } => test::prove(seeds),
+        Task::ProveLive { rows } => test::prove_live(&rows),
         Task::Gen(Generated::Crd) => check::generate_crd(),
     }
 }

@@ -1,9 +1,9 @@
 //! Where things are: the clone, and outside of it the cache that survives a fresh one.
 use std::{env, path::PathBuf};
 
-/// The clone's root.
+/// The clone's root, as cargo says it now: a program from a shared cache may have been compiled in another clone.
 pub fn root() -> PathBuf {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let own = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     own.parent().map_or(own.clone(), PathBuf::from)
 }
 

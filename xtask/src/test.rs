@@ -8,6 +8,7 @@ use crate::{
     up,
 };
 use anyhow::{Result, ensure};
+use std::fs;
 
 #[derive(clap::Args, Default)]
 pub struct E2eOptions {
@@ -30,18 +31,18 @@ pub fn test() -> Result<()> {
         let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
         check::cargo(&all, 3000).env("CHORD_KUBERNETES_BIN", paths::cluster_bin()).each_line(|line| count.line(line))
     });
-    on_kubernetes(&mut summary, &E2eOptions::default());
+    on_kubernetes(&mut summary, &E2eOptions::default(), &[]);
     summary.close()
 }
 
 pub fn e2e(options: &E2eOptions) -> Result<()> {
     let mut summary = Summary::default();
-    on_kubernetes(&mut summary, options);
+    on_kubernetes(&mut summary, options, &[]);
     summary.close()
 }
 
 /// Tests on the development cluster. One that was up stays up; else it is started, and leaves nothing behind.
-fn on_kubernetes(summary: &mut Summary, options: &E2eOptions) {
+fn on_kubernetes(summary: &mut Summary, options: &E2eOptions, environment: &[(&str, &str)]) {
     let mut kubernetes = None;
     let was_up = Kubernetes::find().is_ok_and(|found| found.kubectl(&["get", "--raw", "/readyz"]).succeeds());
     let ready = summary.stage("Kubernetes with the operator", |_| {
@@ -60,10 +61,11 @@ fn on_kubernetes(summary: &mut Summary, options: &E2eOptions) {
             args.extend(["--test-threads=1", "--nocapture"]);
             args.extend(options.filter.as_deref());
             let Kubernetes::Dev(kubeconfig) = &kubernetes else { return Ok(false) };
-            check::cargo(&args, if options.long { 5400 } else { 2400 })
-                .env("KUBECONFIG", kubeconfig)
-                .env("E2E_KEYS", if options.long { "100000" } else { "10000" })
-                .each_line(|line| count.line(line))
+            let mut cargo = check::cargo(&args, if options.long { 5400 } else { 2400 }).env("KUBECONFIG", kubeconfig);
+            for (name, value) in environment {
+                cargo = cargo.env(name, value);
+            }
+            cargo.env("E2E_KEYS", if options.long { "100000" } else { "10000" }).each_line(|line| count.line(line))
         });
         if options.filter.is_none() {
             browser(summary, &kubernetes);
@@ -102,6 +104,35 @@ fn chromium() -> Result<()> {
         run("apt-get", args, 900).env("DEBIAN_FRONTEND", "noninteractive").quiet()
     })
 }
+
+/// The matrix of operations and faults on the development cluster. Its table goes to docs/live.md when it is whole.
+pub fn prove_live(rows: &str) -> Result<()> {
+    let table = paths::cache().join("live.md");
+    let mut summary = Summary::default();
+    let options = E2eOptions { filter: Some("every_answer_is_right".into()), long: false };
+    on_kubernetes(&mut summary, &options, &[("LIVE_ROWS", rows), ("LIVE_TABLE", &table.display().to_string())]);
+    summary.close()?;
+    if rows == "all" {
+        let text = format!("{LIVE}{}", fs::read_to_string(&table)?);
+        fs::write(paths::root().join("docs/live.md"), text)?;
+    }
+    Ok(())
+}
+
+const LIVE: &str = "\
+# Every operation under every fault, on a real Kubernetes
+
+Written by `make prove-live`: rings of three pods with persistent volumes and TLS on the cluster of `deploy/dev` (three
+Kubernetes nodes on one machine), each with a fault in the middle of its load. The history is of random operations by eight
+clients on ten keys, checked for linearizability; the journal has writes of other keys, all read back in the end.
+*Unknown* are writes whose client was never told, *errors* what retries did not hide; *longest* is the slowest operation
+on one key with its retries: how long the worst hit part of the ring did not serve.
+
+This machine's kernel has no `netem`: delay is made by stopping the process again and again. Wall clocks that jump are a
+test of their own (`node/tests/clock.rs`), and a full volume too (`node/tests/processes/disk.rs`): pods of one machine
+share a clock, and hostPath volumes have no size.
+
+";
 
 /// More seeds of the simulator.
 pub fn prove(seeds: u64) -> Result<()> {

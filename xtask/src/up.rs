@@ -91,7 +91,17 @@ pub fn demo(kubernetes: &Kubernetes) -> Result<()> {
         let _ = kubernetes.kubectl(&["describe", "chordring/demo"]).show();
         let _ = kubernetes.kubectl(&["get", "pods,persistentvolumeclaims", "--output", "wide"]).show();
         error.context("see above; the operator's log: kubectl logs -n chord-system deploy/chord-operator")
-    })
+    })?;
+    step("waiting for the gateway", || gateway(kubernetes))
+}
+
+/// A ring stays ready while its gateway is replaced by the one of a newer operator.
+fn gateway(kubernetes: &Kubernetes) -> Result<()> {
+    let image = "jsonpath={.spec.template.spec.containers[0].image}";
+    let get = ["get", "deployment", RELEASE, "--namespace", NAMESPACE, "--output", image];
+    let new = format!("--for={image}={}", kubernetes.kubectl(&get).read()?);
+    kubernetes.run("kubectl", &["wait", &new, "deployment/demo-gateway", "--timeout=60s"], 70).quiet()?;
+    kubernetes.run("kubectl", &["rollout", "status", "deployment/demo-gateway", "--timeout=120s"], 130).quiet()
 }
 
 pub fn down() -> Result<()> {

@@ -8,7 +8,7 @@ use crate::{
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
 /// 160 shortcuts. Neighbouring ones mostly name the same node, which is kept once: O(log N) entries.
-#[derive(Default)]
+#[derive(Clone, Hash, Default)]
 pub(super) struct Fingers {
     /// Indexes and their node, rising and disjoint; an index without a node is in none.
     runs: Vec<(RangeInclusive<u32>, NodeRef)>,

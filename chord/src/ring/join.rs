@@ -1,19 +1,24 @@
 //! Joining, adopting a joiner, and rejoining when all successors are lost (ring.md 2.3, 2.5).
-use super::{Genesis, Purpose, Ring, RingEnv, RingNews, cut, is_usable};
+use super::{Genesis, Purpose, Ring, RingEnv, RingNews, is_usable};
 use crate::{
     id::between,
     io::CallError,
     member::{MemberState, NodeRef},
     msg::{JoinReply, RingReply, RingRequest},
+    rules::Rule,
     time::Nanos,
 };
 use rand::RngExt as _;
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    hash::{Hash, Hasher},
+};
 
 /// Pause between attempts; grows to the second one.
 const PAUSE: (Nanos, Nanos) = (Nanos::from_millis(100), Nanos::from_millis(3000));
 
 /// A node on its way into a ring, or back into it.
+#[derive(Clone)]
 pub(super) struct Joining {
     seeds: Vec<String>,
     expect: Option<u128>,
@@ -26,6 +31,14 @@ pub(super) struct Joining {
     /// Members that said they are orphans too, or do not answer, since this began.
     orphans: BTreeSet<String>,
     asked: Option<String>,
+}
+
+/// Without its times, like the ring around it.
+impl Hash for Joining {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Joining { seeds, expect, redirect, redirects, orphans, asked, at: _, pause: _ } = self;
+        (seeds, expect, redirect, redirects, orphans, asked).hash(state);
+    }
 }
 
 impl Ring {
@@ -108,9 +121,8 @@ impl Ring {
                     self.news.push(RingNews::JoinRefused(text));
                     return self.pause(env);
                 }
-                let me = self.me.id();
                 let list = match successors.split_first() {
-                    Some((first, rest)) => cut(me, first.clone(), rest, env.settings.successor_list_length),
+                    Some((first, rest)) => self.list(first.clone(), rest, env),
                     None => vec![predecessor.clone()],
                 };
                 self.become_member(list, Some(predecessor), env);
@@ -189,7 +201,9 @@ impl Ring {
         if theirs.len() < env.settings.successor_list_length {
             theirs.push(self.me.clone());
         }
-        self.set_successors(cut(me, joiner.clone(), &others, env.settings.successor_list_length));
+        if env.settings.holds(Rule::AdoptJoiner) || others.is_empty() {
+            self.set_successors(self.list(joiner.clone(), &others, env));
+        }
         if self.predecessor.is_none() {
             self.set_predecessor(Some(joiner));
         }

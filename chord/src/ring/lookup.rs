@@ -12,6 +12,7 @@ use crate::{
 const RETRIES_MAX: usize = 3;
 
 /// A question of somebody else that this node has passed on.
+#[derive(Clone, Hash)]
 pub(super) struct Forward {
     token: Token,
     target: Id,
@@ -23,7 +24,7 @@ pub(super) struct Forward {
 }
 
 /// What a walk is for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Hash)]
 pub(super) enum Goal {
     /// Somebody wants to see the way.
     Client(Token),
@@ -32,6 +33,7 @@ pub(super) enum Goal {
 }
 
 /// A lookup whose every hop this node asks itself: it goes round the silent ones, and every time is its own.
+#[derive(Clone, Hash)]
 pub(super) struct Walk {
     goal: Goal,
     target: Id,

@@ -14,6 +14,7 @@ use crate::{
     io::{CallError, CallId, Output, Token},
     member::{Member, MemberKey, NodeRef, View},
     msg::{Neighbours, RingReply, RingRequest},
+    rules::Rule,
     settings::Settings,
     time::{Nanos, Now},
 };
@@ -22,7 +23,10 @@ use join::Joining;
 use lookup::{Forward, Walk};
 use rand::{Rng, RngExt as _};
 use stabilize::Round;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{Hash, Hasher},
+};
 pub use successors::cut;
 
 /// Time for one question to a neighbour.
@@ -31,7 +35,7 @@ const CALL_TIMEOUT: Nanos = Nanos::from_millis(1000);
 const FORWARDS_MAX: usize = 4096;
 
 /// What is fixed when a ring is founded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Genesis {
     /// Identity of the ring.
     pub ring_id: u128,
@@ -78,7 +82,7 @@ impl RingEnv<'_> {
 }
 
 /// What the rest of the node should know.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum RingNews {
     /// A fresh node was adopted.
     Joined {
@@ -105,6 +109,7 @@ pub enum RingNews {
 }
 
 /// What a question to a peer is for.
+#[derive(Clone, Hash)]
 enum Purpose {
     Stabilize(Round),
     Rectify { candidate: NodeRef },
@@ -116,6 +121,7 @@ enum Purpose {
 }
 
 /// One node's part in the ring.
+#[derive(Clone)]
 pub struct Ring {
     me: NodeRef,
     member: bool,
@@ -139,6 +145,16 @@ pub struct Ring {
     fingers_at: Nanos,
     probe_at: Nanos,
     news: Vec<RingNews>,
+}
+
+/// What a node does next, to the models: they fire any timer at any moment, and the numbers of calls say nothing.
+impl Hash for Ring {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Ring { me, member, successors, predecessor, alone, stab, rect, stabilizing, fingers, joining, .. } = self;
+        (me, member, successors, predecessor, alone, stab, rect, stabilizing, fingers, joining).hash(state);
+        (&self.misses, self.forwards).hash(state);
+        self.calls.values().for_each(|purpose| purpose.hash(state));
+    }
 }
 
 impl Ring {
@@ -197,6 +213,15 @@ impl Ring {
         self.stabilize_at = env.now.mono;
         self.fingers_at = env.now.mono + Nanos(env.settings.fix_fingers_interval.0 / 10);
         self.probe_at = env.jittered(env.settings.probe_interval);
+    }
+
+    /// `first` and what follows it, as this node's successor list.
+    fn list(&self, first: NodeRef, rest: &[NodeRef], env: &RingEnv) -> Vec<NodeRef> {
+        let length = env.settings.successor_list_length;
+        if !env.settings.holds(Rule::CutLists) {
+            return std::iter::once(&first).chain(rest).take(length).cloned().collect();
+        }
+        cut(self.me.id(), first, rest, length)
     }
 
     fn set_successors(&mut self, successors: Vec<NodeRef>) {

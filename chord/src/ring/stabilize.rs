@@ -1,11 +1,12 @@
 //! Stabilization: the successor's pointers, twice if it has a closer predecessor, then a notify;
 //! rectification of the predecessor; and the probe for a ring that split (ring.md 2.3, 2.5).
-use super::{Purpose, Ring, RingEnv, RingNews, cut, is_usable};
+use super::{Purpose, Ring, RingEnv, RingNews, is_usable};
 use crate::{
     id::between,
     io::CallError,
     member::NodeRef,
     msg::{Neighbours, RingReply, RingRequest},
+    rules::Rule,
     time::Nanos,
 };
 use rand::RngExt as _;
@@ -14,6 +15,7 @@ use rand::RngExt as _;
 const MISSES_MAX: u32 = 2;
 
 /// A question of stabilization on its way.
+#[derive(Clone, Hash)]
 pub(super) struct Round {
     /// Who was asked.
     asked: NodeRef,
@@ -55,11 +57,13 @@ impl Ring {
 
     pub(super) fn on_stabilize_reply(&mut self, round: Round, result: Result<RingReply, CallError>, env: &mut RingEnv) {
         self.stabilizing = false;
-        if !self.member || self.successors.first().map(NodeRef::id) != round.first {
+        let late = self.successors.first().map(NodeRef::id) != round.first && env.settings.holds(Rule::LateReply);
+        if !self.member || late {
             return;
         }
+        let any = !env.settings.holds(Rule::OnlyMembersCount);
         match result {
-            Ok(RingReply::GetSuccessorList(theirs)) if theirs.node.key == round.asked.key && theirs.member => {
+            Ok(RingReply::GetSuccessorList(theirs)) if (theirs.node.key == round.asked.key && theirs.member) || any => {
                 self.adopt(theirs, round.candidate, env);
             }
             // No answer yet is not death: the same question again at the next round.
@@ -84,7 +88,7 @@ impl Ring {
         let me = self.me.id();
         let first = node.id();
         let successors: Vec<NodeRef> = successors.into_iter().filter(|node| is_usable(node, env)).collect();
-        self.set_successors(cut(me, node, &successors, env.settings.successor_list_length));
+        self.set_successors(self.list(node, &successors, env));
         self.news.push(RingNews::Stabilized);
         let closer =
             predecessor.filter(|closer| closer.id() != me && between(me, closer.id(), first) && is_usable(closer, env));
@@ -125,6 +129,9 @@ impl Ring {
             // An emptied list never means "I am a ring of one".
             self.set_predecessor(None);
             self.rect = None;
+            if !env.settings.holds(Rule::OrphanRejoins) {
+                return self.found(env);
+            }
             self.rejoin(env);
         } else {
             self.notify_first(env);
@@ -153,6 +160,9 @@ impl Ring {
                 }
             }
             Some(known) if !between(known.id(), candidate.id(), me) => {
+                if !env.settings.holds(Rule::RectifyDead) {
+                    return;
+                }
                 if is_usable(known, env) {
                     let addr = known.internal_addr.clone();
                     let call = env.call(&addr, RingRequest::Ping { from: self.me.clone() });
@@ -194,7 +204,7 @@ impl Ring {
             .filter(|node| is_usable(node, env))
             .cloned()
             .collect();
-        if missing.is_empty() || self.stab.is_some() {
+        if missing.is_empty() || self.stab.is_some() || !env.settings.holds(Rule::Probe) {
             return;
         }
         let candidate = &missing[env.rng.random_range(0..missing.len())];
@@ -234,10 +244,9 @@ impl Ring {
             let was_first = self.successors.first().is_some_and(|first| first.key == from.key);
             let mut rest: Vec<NodeRef> = self.successors.iter().filter(|node| node.key != from.key).cloned().collect();
             if was_first {
-                let length = env.settings.successor_list_length;
                 let theirs: Vec<NodeRef> = successors.into_iter().filter(|node| node.key != from.key).collect();
                 if let Some((first, more)) = theirs.split_first().filter(|(first, _)| first.id() != me) {
-                    rest = cut(me, first.clone(), more, length);
+                    rest = self.list(first.clone(), more, env);
                 }
             }
             let empty = rest.is_empty();

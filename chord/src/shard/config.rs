@@ -62,13 +62,14 @@ impl Ballot {
 }
 
 /// What a replica keeps durably about one shard, beside its records.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ReplicaMeta {
     /// The newest configuration known here.
     pub config: Config,
     /// Members of the configuration before it, for redirects and retirement.
     pub previous: Vec<MemberKey>,
-    /// Whether this node holds the records of `config` (it is a member and has installed it).
+    /// Whether this node holds the records of `config` (it is a member and has installed it). A member that has not has
+    /// lost them: its disk did not keep them.
     pub installed: bool,
     /// Highest ballot promised under `config`.
     pub promised: Ballot,
@@ -77,7 +78,7 @@ pub struct ReplicaMeta {
 }
 
 /// An epoch is closed for writes, in favour of the next configuration.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Seal {
     /// Attempt that sealed.
     pub ballot: Ballot,

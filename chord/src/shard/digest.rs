@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 pub const BUCKETS: usize = 32;
 
 /// Sums of H(key, version) per bucket, and how much there is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Digest {
     /// One sum modulo 2^128 per bucket.
     pub sums: [u128; BUCKETS],

@@ -6,10 +6,12 @@ use crate::{
     member::{MemberKey, NodeRef, View},
     msg::{MapEntry, ShardKind, ShardMsg},
     outbox::{Out, Outbox},
+    rules::Rule,
     settings::Settings,
     shard::{
         config::{Ballot, Config, ShardId},
         placement::Placement,
+        record::Record,
     },
     store::{Change, Store},
     time::{Nanos, Now},
@@ -18,7 +20,7 @@ use rand::{Rng, RngExt as _};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// State that all shards of a node share.
-#[derive(Default)]
+#[derive(Clone, Hash, Default)]
 pub(crate) struct Shared {
     /// Newest configuration known of each shard, and who leads it.
     pub map: BTreeMap<ShardId, MapEntry>,
@@ -88,6 +90,16 @@ pub(crate) struct Env<'a, S: Store> {
 }
 
 impl<S: Store> Env<'_, S> {
+    /// Whether a safety rule is in force. It is, outside of tests of the rule itself.
+    pub fn holds(&self, rule: Rule) -> bool {
+        self.settings.holds(rule)
+    }
+
+    /// Whether a record counts. It does, even when its time has ended: it must become a tombstone first.
+    pub fn shows(&self, record: &Record) -> bool {
+        self.holds(Rule::ExpireByTombstone) || !record.has_ended(self.now.wall_ms)
+    }
+
     /// Applies a batch; what is sent as durable from now on waits for it.
     pub fn write(&mut self, changes: Vec<Change>) {
         let seq = self.store.write(changes);
@@ -121,6 +133,9 @@ impl<S: Store> Env<'_, S> {
 
     /// Sends once everything written so far is durable.
     pub fn send_durable(&mut self, to: &MemberKey, message: ShardMsg) {
+        if !self.holds(Rule::PersistFirst) {
+            return self.send(to, message);
+        }
         if let Some(out) = self.out(to, message) {
             self.outbox.push_durable(out);
         }

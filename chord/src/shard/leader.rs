@@ -3,6 +3,7 @@ use crate::{
     io::{Outcome, Token},
     member::MemberKey,
     msg::{MapEntry, ShardKind},
+    rules::Rule,
     shard::{
         config::{Ballot, Config, Seal, ShardId},
         env::{Env, candidate, message},
@@ -30,6 +31,7 @@ const PAGE_BYTES_MAX: usize = 4 << 20;
 const STAND_IN: Nanos = Nanos::from_millis(1000);
 
 /// A node that leads one shard, or tries to.
+#[derive(Clone, Hash)]
 pub(crate) struct Leader {
     pub config: Config,
     pub ballot: Ballot,
@@ -40,9 +42,12 @@ pub(crate) struct Leader {
     pub unsealed: BTreeSet<MemberKey>,
     /// Snapshots on their way to members that have not.
     pub shipments: BTreeMap<MemberKey, Shipment>,
+    /// Members that lost their copy.
+    pub lost: BTreeSet<MemberKey>,
     pub prepared_at: Nanos,
 }
 
+#[derive(Clone, Hash)]
 pub(crate) enum Phase {
     Preparing { promises: BTreeMap<MemberKey, (Option<Seal>, u128)> },
     Leading(Box<Lead>),
@@ -50,6 +55,7 @@ pub(crate) enum Phase {
 }
 
 /// A leader with a majority's promises.
+#[derive(Clone, Hash)]
 pub(crate) struct Lead {
     pub seq: u64,
     /// Last writes as of some moments, oldest first: what was written so long ago that no retry of it can come.
@@ -67,6 +73,7 @@ pub(crate) struct Lead {
     pub movement: Option<Move>,
 }
 
+#[derive(Clone, Hash)]
 struct Round {
     number: u64,
     answers: Vec<(Token, Outcome)>,
@@ -75,6 +82,7 @@ struct Round {
 }
 
 /// Operations on one key, one at a time.
+#[derive(Clone, Hash)]
 pub(crate) struct Flight {
     stage: Stage,
     waiting: VecDeque<Pending>,
@@ -83,6 +91,7 @@ pub(crate) struct Flight {
     pub before: Option<Record>,
 }
 
+#[derive(Clone, Hash)]
 enum Stage {
     Idle,
     Reading(BTreeMap<MemberKey, Option<Record>>),
@@ -90,6 +99,7 @@ enum Stage {
 }
 
 /// A write on its way, and what its client will be told.
+#[derive(Clone, Hash)]
 struct Writing {
     record: Record,
     acks: BTreeSet<MemberKey>,
@@ -154,11 +164,13 @@ impl Lead {
                     break 'looks;
                 }
                 let committed = match self.flights.get(&key) {
-                    Some(Flight { stage: Stage::Writing(_), before, .. }) => before.clone(),
+                    Some(Flight { stage: Stage::Writing(_), before, .. }) if env.holds(Rule::ScanCommitted) => {
+                        before.clone()
+                    }
                     _ => Some(record),
                 };
-                let Some(record) = committed else { continue };
-                if record.expires_at_ms.is_some_and(|at| at <= env.now.wall_ms) && record.is_live() {
+                let Some(record) = committed.filter(|record| env.shows(record)) else { continue };
+                if record.has_ended(env.now.wall_ms) {
                     late.push(key);
                 } else if let Some(value) = record.value {
                     bytes += key.len() + value.len();
@@ -232,6 +244,7 @@ impl Replica {
             installed: BTreeSet::new(),
             unsealed: BTreeSet::new(),
             shipments: BTreeMap::new(),
+            lost: BTreeSet::new(),
             prepared_at: env.now.mono,
         });
         let digest = env.store.digest(self.shard).root();
@@ -285,7 +298,8 @@ impl Replica {
             if let Stage::Writing(writing) = flight.stage
                 && let Some((token, _)) = writing.answer
             {
-                env.answer(token, Outcome::Unknown("the shard's leader changed during the write; send it again"));
+                let said = if env.holds(Rule::UnknownIsSaid) { Outcome::Unknown } else { Outcome::Unavailable };
+                env.answer(token, said("the shard's leader changed during the write; send it again"));
             }
             self.pending.extend(flight.waiting);
         }
@@ -329,7 +343,12 @@ impl Replica {
         if promises.len() < leader.config.majority() || !promises.contains_key(&env.me) {
             return;
         }
-        let sealed = promises.values().filter_map(|(seal, _)| seal.clone()).max_by_key(|seal| seal.ballot);
+        let seals = promises.values().filter_map(|(seal, _)| seal.clone()).filter(|_| env.holds(Rule::SealIsFinished));
+        let sealed = if env.holds(Rule::HighestSealWins) {
+            seals.max_by_key(|seal| seal.ballot)
+        } else {
+            seals.min_by_key(|seal| seal.ballot)
+        };
         let clean = promises.values().all(|(_, digest)| promises.values().next().is_some_and(|(_, d)| d == digest));
         env.shared.counters.elections += 1;
         if let Some(seal) = sealed {
@@ -396,7 +415,7 @@ impl Replica {
                 lead.flights.remove(&key);
                 return self.after_flight(env);
             };
-            let settled = lead.clean || lead.touched.contains(&key);
+            let settled = lead.clean || lead.touched.contains(&key) || !env.holds(Rule::ReadMajorityFirst);
             if !settled {
                 flight.stage = Stage::Reading(BTreeMap::new());
                 flight.sent_at = env.now.mono;
@@ -406,17 +425,17 @@ impl Replica {
                 }
                 return;
             }
-            let committed = env.store.get(shard, &key);
+            let committed = env.store.get(shard, &key).filter(|record| env.shows(record));
             match evaluate(&pending.op, committed.as_ref(), env.now.wall_ms) {
-                Verdict::Known(outcome) => {
-                    if let Some(token) = flight.waiting.pop_front().and_then(|pending| pending.token) {
-                        env.answer(token, outcome);
-                    }
-                }
-                Verdict::Answer(outcome) => {
+                Verdict::Answer(outcome) if env.holds(Rule::ConfirmReads) => {
                     if let Some(token) = flight.waiting.pop_front().and_then(|pending| pending.token) {
                         lead.reads.push((token, outcome));
                         self.confirm(env);
+                    }
+                }
+                Verdict::Known(outcome) | Verdict::Answer(outcome) => {
+                    if let Some(token) = flight.waiting.pop_front().and_then(|pending| pending.token) {
+                        env.answer(token, outcome);
                     }
                 }
                 Verdict::Done => {
@@ -444,11 +463,15 @@ impl Replica {
     ) {
         let Some(leader) = &mut self.leader else { return };
         let Phase::Leading(lead) = &mut leader.phase else { return };
-        let version = |seq| Version { epoch: leader.config.epoch, ballot: leader.ballot, seq };
+        let ballot = if env.holds(Rule::BallotLeadsVersion) { leader.ballot } else { Ballot::ZERO };
+        let version = |seq| Version { epoch: leader.config.epoch, ballot, seq };
         let settled = lead.settled(env.now.mono, env.settings.tombstone_min_age).map(version).unwrap_or_default();
         lead.seq += 1;
         let version = version(lead.seq);
-        let record = draft.into_record(version, before.as_ref(), settled);
+        let mut record = draft.into_record(version, before.as_ref(), settled);
+        if !env.holds(Rule::RememberOps) {
+            record.recent.clear();
+        }
         let answer = answer.map(|(token, outcome)| (token, with_version(outcome, version)));
         self.write_record(key, record, before, answer, env);
     }
@@ -504,6 +527,7 @@ impl Replica {
                 self.on_transfer_chunk(from, records, round, last, env);
             }
             ShardKind::Digest { sums, keys, buckets } => self.on_digest(from, sums, keys, buckets, env),
+            ShardKind::Nack { lost: true, .. } => self.on_loss(from, env),
             ShardKind::Nack { promised, config, .. } => self.on_nack(from, promised, config, env),
             _ => {}
         }
@@ -522,7 +546,7 @@ impl Replica {
         let version_of = |state: &Option<Record>| state.as_ref().map(|record| record.version);
         let agreed = states.values().all(|state| version_of(state) == version_of(&newest));
         match newest {
-            Some(mut record) if !agreed => {
+            Some(mut record) if !agreed && env.holds(Rule::RecommitOnFirstTouch) => {
                 // A minority may hold a write that was never acknowledged: settle it for good.
                 env.shared.counters.repaired += 1;
                 record.version = Version { epoch: leader.config.epoch, ballot: leader.ballot, seq: 0 };
@@ -537,7 +561,7 @@ impl Replica {
 
     fn on_write_ack<S: Store>(&mut self, from: MemberKey, key: Bytes, version: Version, env: &mut Env<S>) {
         let Some(leader) = &mut self.leader else { return };
-        let majority = leader.config.majority();
+        let majority = if env.holds(Rule::AckMajority) { leader.config.majority() } else { 1 };
         leader.installed.insert(from);
         leader.unsealed.insert(from);
         let Phase::Leading(lead) = &mut leader.phase else { return };
@@ -626,6 +650,14 @@ impl Replica {
             }
             None => {}
         }
+    }
+
+    /// A member lost its copy: the shard has to go on to a new configuration, which brings it a whole one.
+    fn on_loss<S: Store>(&mut self, from: MemberKey, env: &mut Env<S>) {
+        let Some(leader) = &mut self.leader else { return };
+        leader.installed.remove(&from);
+        leader.lost.insert(from);
+        self.want_move(env);
     }
 
     /// What may go on now that a flight or a round has ended: scans, a move that waits for quiet.
@@ -753,7 +785,7 @@ impl Replica {
         }
     }
 
-    fn next_in_line<S: Store>(&self, env: &Env<S>) -> Option<MemberKey> {
+    pub fn next_in_line<S: Store>(&self, env: &Env<S>) -> Option<MemberKey> {
         let config = &self.meta.config;
         config.members.iter().copied().find(|member| *member != env.me && env.is_up(member))
     }

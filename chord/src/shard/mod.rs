@@ -42,7 +42,7 @@ const MOVES_LOOK: Nanos = Nanos::from_millis(20);
 const MOVES_TRIED_MAX: usize = 256;
 
 /// All shards of a node.
-#[derive(Default)]
+#[derive(Clone, Hash, Default)]
 pub(crate) struct Shards {
     replicas: BTreeMap<ShardId, Replica>,
     next_sweep: Nanos,
@@ -60,7 +60,7 @@ impl Shards {
                 env.shared.learn(MapEntry { shard, config: meta.config.clone(), leader: None });
             }
             let mut replica = Replica::new(shard, meta);
-            if replica.meta.installed {
+            if replica.meta.installed || replica.is_lost(&env.me) {
                 let at = env.jittered(Nanos(0), BUSY_LOOK);
                 replica.wake(at, env);
             }
@@ -350,6 +350,7 @@ impl Replica {
     /// Looks after everything that is under way, and plans the next look.
     fn on_wake<S: Store>(&mut self, env: &mut Env<S>) {
         self.poll_newer(env);
+        self.tell_loss(env);
         self.consider(env);
         self.retry(env);
         self.retry_move(env);

@@ -7,6 +7,7 @@
 use crate::{
     member::MemberKey,
     msg::{MapEntry, ShardKind},
+    rules::Rule,
     shard::{
         config::{Ballot, Config, ReplicaMeta, Seal, ShardId},
         digest::summand,
@@ -35,6 +36,7 @@ const SEAL_WAIT: Nanos = Nanos::from_millis(150);
 const CLOSING_MAX: Nanos = Nanos::from_millis(10_000);
 
 /// A move in its first phase: the old configuration still serves.
+#[derive(Clone, Hash)]
 pub(crate) struct Move {
     pub next: Config,
     /// Keys written since the copy to the newcomers began.
@@ -45,6 +47,7 @@ pub(crate) struct Move {
 }
 
 /// A move past the point of no return: the configuration is being sealed.
+#[derive(Clone, Hash)]
 pub(crate) struct Sealing {
     next: Config,
     acks: BTreeMap<MemberKey, u128>,
@@ -59,6 +62,7 @@ pub(crate) struct Sealing {
 }
 
 /// The next configuration is decided and being installed.
+#[derive(Clone, Hash)]
 pub(crate) struct Closing {
     epoch: u64,
     ballot: Ballot,
@@ -70,6 +74,7 @@ pub(crate) struct Closing {
 }
 
 /// A snapshot (or a part of one) on its way to one member, one message at a time.
+#[derive(Clone, Hash)]
 pub(crate) struct Shipment {
     next: Config,
     pre_copy: bool,
@@ -85,6 +90,7 @@ pub(crate) struct Shipment {
 }
 
 /// Parts received and not applied yet.
+#[derive(Clone, Hash)]
 pub(crate) struct Incoming {
     next: Config,
     from: MemberKey,
@@ -163,10 +169,11 @@ impl Shipment {
 }
 
 impl Replica {
-    /// Notes that the ring proposes another configuration than the present one.
+    /// Notes that the ring proposes another configuration than the present one, or that a member lost its copy.
     pub fn want_move<S: Store>(&mut self, env: &mut Env<S>) {
         let desired = env.shared.placement.of(self.shard);
-        let differs = !desired.is_empty() && desired != self.meta.config.members.as_slice();
+        let incomplete = self.leader.as_ref().is_some_and(|leader| !leader.lost.is_empty());
+        let differs = !desired.is_empty() && (incomplete || desired != self.meta.config.members.as_slice());
         if differs && self.lead().is_some() {
             env.shared.want_move.insert(self.shard);
         } else {
@@ -183,8 +190,9 @@ impl Replica {
             || (env.shared.moving.len() < env.settings.moves_in_flight_max
                 && env.shared.moving_bytes() + bytes <= MOVING_BYTES_MAX);
         let reachable = members.iter().all(|member| env.is_up(member));
+        let incomplete = self.leader.as_ref().is_some_and(|leader| !leader.lost.is_empty());
         let Some(lead) = self.lead() else { return };
-        if members.is_empty() || members == config.members || lead.movement.is_some() {
+        if members.is_empty() || (members == config.members && !incomplete) || lead.movement.is_some() {
             return;
         }
         if !room || !reachable || !lead.clean {
@@ -293,10 +301,12 @@ impl Replica {
         let Some(leader) = &mut self.leader else { return };
         let tag = (leader.config.epoch, leader.ballot);
         let everybody = leader.config.members.len();
-        let majority = leader.config.majority();
+        let majority = if env.holds(Rule::SealMajority) { leader.config.majority() } else { 1 };
         let Phase::Sealing(sealing) = &mut leader.phase else { return };
         let Some(own) = sealing.acks.get(&env.me).copied() else { return };
-        let differs = |member: &MemberKey, digest: &u128| *digest != own && !sealing.merged.contains(member);
+        let differs = |member: &MemberKey, digest: &u128| {
+            *digest != own && !sealing.merged.contains(member) && env.holds(Rule::TransferMajority)
+        };
         let differing: Vec<MemberKey> =
             sealing.acks.iter().filter(|(member, digest)| differs(member, digest)).map(|(member, _)| *member).collect();
         // Whoever of them answers will do, as long as the own copy is the union of a majority's.
@@ -425,10 +435,14 @@ impl Replica {
             message(shard, epoch, ballot, ShardKind::InstallAck { part, last, pre_copy, mismatch })
         };
         // Who is about to leave would be missing in the next configuration: nothing is sealed without its word.
-        if next.index_of(&env.me).is_none() || (pre_copy && env.is_leaving()) {
+        if next.index_of(&env.me).is_none() || (pre_copy && env.is_leaving() && env.holds(Rule::LeavingTakesNothing)) {
             return;
         }
         let here = self.meta.config.epoch;
+        // A snapshot from before the loss may still be on its way.
+        if here == next.epoch && self.is_lost(&env.me) {
+            return;
+        }
         if here > next.epoch || (here == next.epoch && self.meta.installed) {
             return env.send_durable(&from, ack(true, false));
         }
@@ -714,6 +728,33 @@ impl Replica {
         self.wake(env.now.mono + Nanos::from_millis(300), env);
     }
 
+    /// While the copy is lost: tells whoever leads, and lets somebody lead where everybody waits for this node.
+    pub fn tell_loss<S: Store>(&mut self, env: &mut Env<S>) {
+        const PAUSE: Nanos = Nanos::from_millis(1000);
+        if !self.is_lost(&env.me) {
+            return;
+        }
+        self.wake(env.now.mono + PAUSE, env);
+        self.ask_members(env);
+        let (shard, epoch, promised) = (self.shard, self.epoch(), self.meta.promised);
+        let known = env.shared.map.get(&shard).filter(|known| known.config.epoch == epoch);
+        let led = known.and_then(|known| self.meta.config.members.get(known.leader? as usize));
+        let led = led.is_some_and(|leader| *leader != env.me && env.is_up(leader));
+        match self.meta.config.members.get(promised.index()).copied().filter(|_| promised != Ballot::ZERO) {
+            Some(owner) if owner == env.me => {
+                let next = self.next_in_line(env);
+                if let Some(next) = next.filter(|_| !led) {
+                    env.send(&next, message(shard, epoch, Ballot::ZERO, ShardKind::Handover));
+                }
+            }
+            Some(owner) => {
+                let nack = ShardKind::Nack { promised: Ballot::ZERO, config: None, sealed: false, lost: true };
+                env.send(&owner, message(shard, epoch, promised, nack));
+            }
+            None => {}
+        }
+    }
+
     fn ask_members<S: Store>(&mut self, env: &mut Env<S>) {
         let Some(entry) = env.shared.map.get(&self.shard) else { return };
         let (epoch, members) = (entry.config.epoch, entry.config.members.clone());
@@ -736,7 +777,9 @@ impl Replica {
         let wanted = lead.movement.as_ref().is_some_and(|movement| movement.next.index_of(&from).is_some());
         if config.index_of(&from).is_some() {
             self.ship_to_newcomer(from, env);
-        } else if !wanted && config.members.iter().all(|member| unsealed.contains(member)) {
+        } else if !wanted
+            && (config.members.iter().all(|member| unsealed.contains(member)) || !env.holds(Rule::RetireWhenUnsealed))
+        {
             let retire = ShardKind::Retire { next: config.clone() };
             env.send(&from, message(self.shard, config.epoch, *ballot, retire));
         }

@@ -7,7 +7,7 @@ use crate::{
 use bytes::Bytes;
 
 /// An operation on one key, as the shard's leader runs it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum KeyOp {
     Get,
     Put {
@@ -147,9 +147,7 @@ pub(crate) fn evaluate(op: &KeyOp, record: Option<&Record>, wall_ms: u64) -> Ver
             ));
         }
     }
-    let expired = record.is_some_and(|record| {
-        record.is_live() && record.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= wall_ms)
-    });
+    let expired = record.is_some_and(|record| record.has_ended(wall_ms));
     let live = record.filter(|record| record.is_live() && !expired);
     let found = live.map(|record| record.revision);
     let tombstone = Draft { value: None, expires_at_ms: None, by: None, keep: None };

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// The desired members of every shard, in successor order from its point.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
 pub struct Placement {
     desired: Vec<Vec<MemberKey>>,
 }

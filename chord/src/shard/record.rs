@@ -67,6 +67,10 @@ impl Record {
     pub fn is_live(&self) -> bool {
         self.value.is_some()
     }
+    /// Whether it has a value whose time to live has ended.
+    pub fn has_ended(&self, wall_ms: u64) -> bool {
+        self.is_live() && self.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= wall_ms)
+    }
     /// Bytes of the value.
     pub fn value_bytes(&self) -> usize {
         self.value.as_ref().map_or(0, Bytes::len)

@@ -6,6 +6,7 @@
 use crate::{
     member::MemberKey,
     msg::ShardKind,
+    rules::Rule,
     shard::{
         digest::BUCKETS,
         env::{Env, message},
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Comparison of the replicas of one shard.
+#[derive(Clone, Hash)]
 pub(crate) struct Compare {
     /// When to compare next.
     pub next_at: Nanos,
@@ -36,6 +38,7 @@ pub(crate) struct Compare {
 }
 
 /// A new leader compares itself with a majority: keys that differ there are settled one by one.
+#[derive(Clone, Hash)]
 struct Resolving {
     open: BTreeSet<Bytes>,
     heard: BTreeSet<MemberKey>,
@@ -203,7 +206,7 @@ impl Replica {
         let Phase::Leading(lead) = &mut leader.phase else { return };
         let quiet = lead.clean && lead.flights.is_empty() && lead.movement.is_none();
         if !quiet
-            || lead.compare.equal.len() + 1 < leader.config.members.len()
+            || (lead.compare.equal.len() + 1 < leader.config.members.len() && env.holds(Rule::TombstoneEverywhere))
             || env.store.digest(shard).tombstones == 0
         {
             return;
@@ -218,7 +221,7 @@ impl Replica {
                 Some((version, since)) if *version == record.version => *since,
                 _ => now,
             };
-            if now.since(since) >= env.settings.tombstone_min_age {
+            if now.since(since) >= env.settings.tombstone_min_age || !env.holds(Rule::TombstoneAge) {
                 old.push((key, record.version));
             } else {
                 seen.insert(key, (record.version, since));

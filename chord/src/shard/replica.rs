@@ -6,6 +6,7 @@ use crate::{
     io::Token,
     member::MemberKey,
     msg::{MapEntry, ShardKind, ShardMsg},
+    rules::Rule,
     shard::{
         config::{Ballot, Config, ReplicaMeta, Seal, ShardId},
         digest,
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// A client's operation (or, without a token, the node's own) that waits for its turn.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Pending {
     pub token: Option<Token>,
     pub key: Bytes,
@@ -31,7 +32,7 @@ pub(crate) struct Pending {
 }
 
 /// A page of the shard that somebody waits for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct PendingScan {
     pub token: Token,
     pub after: Option<Bytes>,
@@ -40,6 +41,7 @@ pub(crate) struct PendingScan {
 }
 
 /// One shard on one node.
+#[derive(Clone, Hash)]
 pub(crate) struct Replica {
     pub shard: ShardId,
     /// Durable.
@@ -94,6 +96,12 @@ impl Replica {
 
     pub fn epoch(&self) -> u64 {
         self.meta.config.epoch
+    }
+
+    /// Whether this node is a member of the configuration and lost its copy: the disk did not keep what was written.
+    /// It gives no word under this configuration any more; only a later one, with a whole copy, lets it in again.
+    pub fn is_lost(&self, me: &MemberKey) -> bool {
+        !self.meta.installed && self.meta.config.index_of(me).is_some()
     }
 
     /// Looks at the shard again at `at` at the latest.
@@ -161,22 +169,24 @@ impl Replica {
         kind: ShardKind,
         env: &mut Env<S>,
     ) -> Option<ShardKind> {
-        if self.epoch() > epoch {
+        if self.epoch() > epoch && env.holds(Rule::EpochBinds) {
             let config = Some(self.meta.config.clone());
-            return Some(ShardKind::Nack { promised: Ballot::ZERO, config, sealed: false });
+            return Some(ShardKind::Nack { promised: Ballot::ZERO, config, sealed: false, lost: false });
         }
         if self.epoch() < epoch || !self.meta.installed {
             // Only requests that open a ballot ask for a snapshot; the rest would ask once per write.
-            return Some(ShardKind::Nack { promised: Ballot::ZERO, config: None, sealed: false });
+            let lost = self.epoch() == epoch && self.is_lost(&env.me);
+            return Some(ShardKind::Nack { promised: Ballot::ZERO, config: None, sealed: false, lost });
         }
-        let refusal = ShardKind::Nack { promised: self.meta.promised, config: None, sealed: self.meta.seal.is_some() };
+        let sealed = self.meta.seal.is_some();
+        let refusal = ShardKind::Nack { promised: self.meta.promised, config: None, sealed, lost: false };
         let sealed_against = self.meta.seal.as_ref().is_some_and(|seal| seal.ballot >= ballot);
         // A leader may lead only under its own place in the configuration.
         if self.meta.config.members.get(ballot.index()) != Some(&from) {
             return None;
         }
-        if ballot < self.meta.promised {
-            return Some(ShardKind::Nack { promised: self.meta.promised, config: None, sealed: false });
+        if ballot < self.meta.promised && env.holds(Rule::PromiseBinds) {
+            return Some(ShardKind::Nack { promised: self.meta.promised, config: None, sealed: false, lost: false });
         }
         if let Some(known) = env.shared.map.get_mut(&self.shard).filter(|known| known.config.epoch == epoch) {
             known.leader = Some(ballot.index() as u32);

@@ -14,11 +14,13 @@ const RESUME_REFUSED: Duration = Duration::from_secs(1);
 /// Time to write before a fault.
 const BEFORE: Duration = Duration::from_secs(5);
 
-/// A member that is not on `machine`, where the load runs.
-fn victim(ring: &Ring, machine: &str) -> Result<String> {
-    for pod in ring.pods()? {
+/// A machine for the load, and a member that is not there.
+pub fn bystander(ring: &Ring) -> Result<(String, String)> {
+    let pods = ring.pods()?;
+    let machine = nemesis::machine(ring, pods.first().context("no pods")?)?;
+    for pod in pods {
         if nemesis::machine(ring, &pod)? != machine {
-            return Ok(pod);
+            return Ok((machine, pod));
         }
     }
     anyhow::bail!("every member is on {machine}: are they spread over machines?")
@@ -26,16 +28,14 @@ fn victim(ring: &Ring, machine: &str) -> Result<String> {
 
 fn under_load(name: &str, fault: impl FnOnce(&Ring, &str) -> Result<()>, limit: Duration) -> Result<()> {
     with_ring(name, small(), |ring| {
-        let pods = ring.pods()?;
-        let machine = nemesis::machine(ring, pods.first().context("no pods")?)?;
-        let victim = victim(ring, &machine)?;
+        let (machine, victim) = bystander(ring)?;
         let load = InCluster::start(ring, "load", &machine, 45)?;
         thread::sleep(BEFORE); // not a wait for anything: a stretch of undisturbed load
         let begun = Instant::now();
         fault(ring, &victim)?;
         ring.await_ready()?;
         println!("    ready {:.1} s after the fault", begun.elapsed().as_secs_f64());
-        let report = load.finish()?;
+        let (report, _) = load.finish()?;
         report.assert_unnoticed();
         ensure!(report.slowest_put <= limit, "a write took {:?}, allowed are {limit:?}", report.slowest_put);
         Ok(())

@@ -3,6 +3,7 @@
 //! One test at a time: they share the machine, and some end its nodes or the operator.
 mod faults;
 mod lifecycle;
+mod matrix;
 mod scale;
 mod serve;
 

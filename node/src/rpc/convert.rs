@@ -350,8 +350,9 @@ pub fn from_shard_msg(msg: &ShardMsg) -> v1::ShardMessage {
             buckets: buckets.clone(),
         }),
         ShardKind::Stable { keys } => Kind::Stable(v1::Stable { keys: from_versions(keys) }),
-        ShardKind::Nack { promised, config, sealed } => {
-            Kind::Nack(v1::Nack { promised: promised.0, config: config.as_ref().map(from_config), sealed: *sealed })
+        ShardKind::Nack { promised, config, sealed, lost } => {
+            let config = config.as_ref().map(from_config);
+            Kind::Nack(v1::Nack { promised: promised.0, config, sealed: *sealed, lost: *lost })
         }
         ShardKind::Retire { next } => Kind::Retire(v1::Retire { next: Some(from_config(next)) }),
         ShardKind::MapRequest { shards } => {
@@ -435,6 +436,7 @@ pub fn shard_msg(wire: v1::ShardMessage) -> Result<ShardMsg> {
             promised: Ballot(nack.promised),
             config: nack.config.map(|next| config(Some(next))).transpose()?,
             sealed: nack.sealed,
+            lost: nack.lost,
         },
         Kind::Retire(retire) => ShardKind::Retire { next: config(retire.next)? },
         Kind::MapRequest(request) => {
@@ -502,7 +504,7 @@ mod tests {
                 full: true,
             },
             ShardKind::Digest { sums: Some(Box::new([7; BUCKETS])), keys: vec![(key, version(1))], buckets: vec![1] },
-            ShardKind::Nack { promised: Ballot(5), config: Some(next.clone()), sealed: true },
+            ShardKind::Nack { promised: Ballot(5), config: Some(next.clone()), sealed: true, lost: true },
             ShardKind::MapUpdate { entries: vec![MapEntry { shard: ShardId(3), config: next, leader: Some(1) }] },
         ];
         for kind in kinds {

@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    thread,
+    thread::{self, JoinHandle},
     time::Instant,
 };
 
@@ -150,9 +150,9 @@ pub(super) fn start(
     files: Arc<Files>,
     overlay: Arc<Overlay>,
     persisted: impl Fn(Seq) + Send + 'static,
-) -> std::io::Result<mpsc::Sender<Batch>> {
+) -> std::io::Result<(mpsc::Sender<Batch>, JoinHandle<()>)> {
     let (sender, receiver) = mpsc::channel::<Batch>();
-    thread::Builder::new().name("commit".into()).spawn(move || {
+    let thread = thread::Builder::new().name("commit".into()).spawn(move || {
         while let Ok(first) = receiver.recv() {
             let mut batches = vec![first];
             while batches.len() < BATCHES_MAX {
@@ -162,8 +162,11 @@ pub(super) fn start(
                 }
             }
             let begun = Instant::now();
-            if let Err(error) = write(&files, &batches) {
-                fail("cannot write to the data directory", &error);
+            match write(&files, &batches) {
+                Ok(()) => {}
+                // fjall's own thread has ended on what it could not read, or not write.
+                Err(error @ fjall::Error::Poisoned) => files.rotten("cannot write to the data directory", &error),
+                Err(error) => fail("cannot write to the data directory", &error),
             }
             metrics::histogram!("chord_commit_seconds").record(begun.elapsed().as_secs_f64());
             metrics::histogram!("chord_commit_batches").record(batches.len() as f64);
@@ -173,7 +176,7 @@ pub(super) fn start(
             }
         }
     })?;
-    Ok(sender)
+    Ok((sender, thread))
 }
 
 /// Writes batches in their order as one, and syncs. In one fjall batch all changes have one sequence

@@ -20,13 +20,14 @@ use chord::{
     },
     store::NodeMeta,
 };
+use std::ops::Bound;
 
 /// Version of this layout. A directory of a newer one is refused.
 pub const FORMAT: u8 = 1;
 
 /// What is on disk cannot be what was written there.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the stored {what} is damaged ({why}); wipe this member's data directory and let the ring repair it")]
+#[error("the stored {what} is damaged ({why})")]
 pub struct Damaged {
     /// Which kind of thing.
     pub what: &'static str,
@@ -299,6 +300,12 @@ pub fn decode_node(bytes: &[u8]) -> Result<NodeMeta, Damaged> {
 /// Key of a record.
 pub fn record_key(shard: ShardId, key: &[u8]) -> Vec<u8> {
     [&shard.0.to_be_bytes()[..], key].concat()
+}
+
+/// Keys of all records of a shard.
+pub fn shard_range(shard: ShardId) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let end = shard.0.checked_add(1).map_or(Bound::Unbounded, |next| Bound::Excluded(record_key(ShardId(next), b"")));
+    (Bound::Included(record_key(shard, b"")), end)
 }
 
 /// Key of an entry of the index of expiries.

@@ -4,8 +4,16 @@
 //! it at once, and to the commit thread, which writes everything that has gathered in one fjall batch
 //! with one fsync, takes it out of the overlay and reports how far it got. A failed write or fsync ends
 //! the process: what the disk holds is not known then, and trying again could call lost data durable.
+//!
+//! A record that cannot be read, or is not what was written, is never served and never taken for absent: the process
+//! ends, and the next start repairs the store (`rebuild`).
 mod commit;
 pub mod format;
+mod journal;
+mod rebuild;
+mod scrub;
+
+pub use rebuild::mark;
 
 use bytes::Bytes;
 use chord::{
@@ -22,8 +30,10 @@ use format::{decode_meta, decode_node, decode_record};
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
 };
 
 /// Exit code of a process whose disk failed it (`EX_IOERR`).
@@ -39,8 +49,14 @@ pub(crate) fn fail(what: &str, error: &dyn std::fmt::Display) -> ! {
 /// Size of a table on disk.
 const TABLE_BYTES: u64 = 8 << 20;
 
+/// Bytes of records that are in memory before they are written to a table; and of each kind of small entries, which take
+/// several times as much there.
+const RECORDS_BYTES: u64 = 4 << 20;
+const SMALL_BYTES: u64 = 1 << 20;
+
 /// fjall's keyspaces, shared by the core's thread (reads) and the commit thread (writes).
 struct Files {
+    dir: PathBuf,
     db: Database,
     records: Keyspace,
     metas: Keyspace,
@@ -49,22 +65,8 @@ struct Files {
     node: Keyspace,
 }
 
-/// [`Store`] on disk.
-pub struct FjallStore {
-    files: Arc<Files>,
-    overlay: Arc<Overlay>,
-    digests: HashMap<ShardId, Digest>,
-    seq: Seq,
-    commits: mpsc::Sender<Batch>,
-}
-
-impl FjallStore {
-    /// Opens (or makes) the store in `dir`; `persisted` is called from the commit thread with the number
-    /// of the last batch that is durable.
-    ///
-    /// # Errors
-    /// When fjall cannot open the directory, or what is there is damaged.
-    pub fn open(dir: &Path, persisted: impl Fn(Seq) + Send + 'static) -> anyhow::Result<FjallStore> {
+impl Files {
+    fn open(dir: &Path) -> anyhow::Result<Files> {
         let db = Database::builder(dir)
             .cache_size(32 << 20)
             .manual_journal_persist(true)
@@ -81,16 +83,40 @@ impl FjallStore {
                     .manual_journal_persist(true)
             })
         };
-        let files = Files {
-            records: keyspace("records", TABLE_BYTES)?,
-            metas: keyspace("metas", 4 << 20)?,
-            digests: keyspace("digests", 4 << 20)?,
-            expiries: keyspace("expiries", 4 << 20)?,
-            node: keyspace("node", 1 << 20)?,
+        Ok(Files {
+            dir: dir.to_owned(),
+            records: keyspace("records", RECORDS_BYTES)?,
+            metas: keyspace("metas", SMALL_BYTES)?,
+            digests: keyspace("digests", SMALL_BYTES)?,
+            expiries: keyspace("expiries", SMALL_BYTES)?,
+            node: keyspace("node", SMALL_BYTES)?,
             db,
-        };
+        })
+    }
+
+    /// Ends the process because what is stored is damaged; the next start repairs it.
+    fn rotten(&self, what: &str, error: &dyn std::fmt::Display) -> ! {
+        match rebuild::mark(&self.dir) {
+            Ok(()) => fail(what, &format!("{error}; the next start looks through the store and repairs it")),
+            Err(mark) => fail(what, &format!("{error}; and it could not be marked for repair: {mark}")),
+        }
+    }
+
+    fn node(&self) -> anyhow::Result<Option<NodeMeta>> {
+        Ok(self.node.get("meta")?.map(|found| decode_node(&found)).transpose()?)
+    }
+
+    fn metas(&self) -> anyhow::Result<BTreeMap<ShardId, ReplicaMeta>> {
+        let entries = self.metas.iter().map(|entry| {
+            let (key, value) = entry.into_inner()?;
+            Ok((ShardId(u32::from_be_bytes(key[..].try_into()?)), decode_meta(&value)?))
+        });
+        entries.collect()
+    }
+
+    fn sums(&self) -> anyhow::Result<HashMap<ShardId, Digest>> {
         let mut digests: HashMap<ShardId, Digest> = HashMap::new();
-        for entry in files.digests.iter() {
+        for entry in self.digests.iter() {
             let (key, value) = entry.into_inner()?;
             let (Some((shard, bucket)), value) = (key.split_at_checked(4), value) else { continue };
             let shard = ShardId(u32::from_be_bytes(shard.try_into()?));
@@ -107,9 +133,61 @@ impl FjallStore {
                 _ => {}
             }
         }
+        Ok(digests)
+    }
+}
+
+/// [`Store`] on disk.
+pub struct FjallStore {
+    files: Arc<Files>,
+    overlay: Arc<Overlay>,
+    digests: HashMap<ShardId, Digest>,
+    seq: Seq,
+    commits: mpsc::Sender<Batch>,
+    thread: JoinHandle<()>,
+}
+
+impl FjallStore {
+    /// Opens (or makes) the store in `dir`, and repairs it first if it was found damaged; `persisted` is called from the
+    /// commit thread with the number of the last batch that is durable.
+    ///
+    /// # Errors
+    /// When fjall cannot open the directory, or what is there is damaged where the ring cannot repair it.
+    pub fn open(dir: &Path, persisted: impl Fn(Seq) + Send + 'static) -> anyhow::Result<FjallStore> {
+        journal::check(dir)?;
+        rebuild::if_marked(dir)?;
+        FjallStore::open_plain(dir, persisted)
+    }
+
+    fn open_plain(dir: &Path, persisted: impl Fn(Seq) + Send + 'static) -> anyhow::Result<FjallStore> {
+        let files = Files::open(dir)?;
+        let digests = match files.sums() {
+            Ok(digests) => digests,
+            Err(error) => {
+                rebuild::mark(dir)?;
+                return Err(error.context("the sums are damaged; start again: the store is repaired then"));
+            }
+        };
         let (files, overlay) = (Arc::new(files), Arc::new(Overlay::default()));
-        let commits = commit::start(files.clone(), overlay.clone(), persisted)?;
-        Ok(FjallStore { files, overlay, digests, seq: 0, commits })
+        let (commits, thread) = commit::start(files.clone(), overlay.clone(), persisted)?;
+        Ok(FjallStore { files, overlay, digests, seq: 0, commits, thread })
+    }
+
+    /// Lets go of the files; what was written and is not durable yet becomes it before.
+    pub fn close(self) {
+        let FjallStore { files, commits, thread, .. } = self;
+        drop(commits);
+        // A commit thread that fails ends the process.
+        let _ = thread.join();
+        drop(files);
+    }
+
+    /// Reads everything every `every`, to find damage before it is asked for.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn scrub(&self, every: Duration) -> std::io::Result<()> {
+        scrub::watch(&self.files, every)
     }
 
     /// A look at the bytes that are in memory and will need room on disk.
@@ -120,8 +198,8 @@ impl FjallStore {
 
     fn stored(&self, shard: ShardId, key: &[u8]) -> Option<Record> {
         let found = self.files.records.get(format::record_key(shard, key));
-        let bytes = found.unwrap_or_else(|error| fail("cannot read a record", &error))?;
-        Some(decode_record(&bytes).unwrap_or_else(|error| fail("cannot use a record", &error)))
+        let bytes = found.unwrap_or_else(|error| self.files.rotten("cannot read a record", &error))?;
+        Some(decode_record(&bytes).unwrap_or_else(|error| self.files.rotten("cannot use a record", &error)))
     }
 
     /// Notes the change of one key in the shard's digest; gives back what has to be written for it.
@@ -156,7 +234,7 @@ impl FjallStore {
         let mut fresh = self.overlay.range(shard, after).into_iter().peekable();
         let from = format::record_key(shard, after.unwrap_or_default());
         let mut stored = (self.files.records.range(from..))
-            .map(|entry| entry.into_inner().unwrap_or_else(|error| fail("cannot read records", &error)))
+            .map(|entry| entry.into_inner().unwrap_or_else(|error| self.files.rotten("cannot read records", &error)))
             .take_while(|(key, _)| key.starts_with(&shard.0.to_be_bytes()))
             .map(|(key, value)| (Bytes::copy_from_slice(&key[4..]), value))
             .filter(|(key, _)| after != Some(&key[..]))
@@ -176,7 +254,10 @@ impl FjallStore {
                 fresh.next().and_then(|(key, record)| Some((key, record?)))
             } else {
                 stored.next().map(|(key, value)| {
-                    (key, decode_record(&value).unwrap_or_else(|error| fail("cannot use a record", &error)))
+                    (
+                        key,
+                        decode_record(&value).unwrap_or_else(|error| self.files.rotten("cannot use a record", &error)),
+                    )
                 })
             };
             if entry.is_some_and(|(key, record)| !visit(key, record)) {
@@ -208,20 +289,12 @@ impl Store for FjallStore {
         if let Some(fresh) = self.overlay.node() {
             return Some(fresh);
         }
-        let found = self.files.node.get("meta").unwrap_or_else(|error| fail("cannot read node metadata", &error))?;
-        Some(decode_node(&found).unwrap_or_else(|error| fail("cannot use node metadata", &error)))
+        self.files.node().unwrap_or_else(|error| fail("cannot read node metadata", &error))
     }
 
     fn metas(&self) -> Vec<(ShardId, ReplicaMeta)> {
         let fresh = self.overlay.metas();
-        let entries = self.files.metas.iter().map(|entry| {
-            let (key, value) = entry.into_inner().unwrap_or_else(|error| fail("cannot read replica metadata", &error));
-            let shard =
-                <[u8; 4]>::try_from(&key[..]).unwrap_or_else(|error| fail("cannot use replica metadata", &error));
-            let meta = decode_meta(&value).unwrap_or_else(|error| fail("cannot use replica metadata", &error));
-            (ShardId(u32::from_be_bytes(shard)), meta)
-        });
-        let mut metas: BTreeMap<ShardId, ReplicaMeta> = entries.collect();
+        let mut metas = self.files.metas().unwrap_or_else(|error| fail("cannot read replica metadata", &error));
         metas.extend(fresh);
         metas.into_iter().collect()
     }
@@ -263,8 +336,9 @@ impl Store for FjallStore {
         let end = until_ms.checked_add(1).map_or(Bound::Unbounded, |end| Bound::Excluded(end.to_be_bytes().to_vec()));
         let fresh = self.overlay.expiries(end.clone());
         let stored = self.files.expiries.range((Bound::<Vec<u8>>::Unbounded, end));
-        let stored =
-            stored.map(|entry| entry.key().unwrap_or_else(|error| fail("cannot read expiries", &error)).to_vec());
+        let stored = stored.map(|entry| {
+            entry.key().unwrap_or_else(|error| self.files.rotten("cannot read expiries", &error)).to_vec()
+        });
         let mut places: Vec<Vec<u8>> = stored.filter(|place| !fresh.contains_key(place)).take(limit).collect();
         places.extend(fresh.into_iter().filter(|(_, present)| *present).map(|(place, _)| place));
         places.sort_unstable();

@@ -6,6 +6,7 @@ mod files;
 mod input;
 mod load;
 mod ring;
+mod rot;
 mod support;
 mod tls;
 mod torus;

@@ -38,6 +38,8 @@ pub enum Step {
     Leave { ordinal: i32 },
     /// Take a leave back.
     AbortLeave { ordinal: i32 },
+    /// Take the user's wish away: no member leaves, and the next leave is another matter.
+    DropAbortLeave,
     /// Declare a member lost whose disk is gone.
     Evict { through: i32, id: String, disk: String },
     /// Nothing can be done now; says why.
@@ -75,6 +77,9 @@ impl Step {
             Step::Join { ordinal, .. } => (Reason::MemberJoining, format!("member {ordinal} joins")),
             Step::Leave { ordinal } => (Reason::MemberLeaving, format!("member {ordinal} is asked to leave")),
             Step::AbortLeave { ordinal } => (Reason::MemberLeaving, format!("member {ordinal} is asked to stay")),
+            Step::DropAbortLeave => {
+                (Reason::AsExpected, format!("no member is leaving: the annotation {ABORT_LEAVE} is taken away"))
+            }
             Step::Evict { id, .. } => {
                 (Reason::MemberLost, format!("the volume of the member at {id} is gone; a new member takes its place"))
             }
@@ -103,6 +108,7 @@ pub fn plan(world: &World) -> Step {
         .or_else(|| identity(world))
         .or_else(|| finish_leave(world, replicas))
         .or_else(|| silence(world))
+        .or_else(|| world.abort_leave.then_some(Step::DropAbortLeave))
         .or_else(|| joins(world))
         .or_else(|| scale(world, replicas))
         .or_else(|| starting(world))

@@ -198,6 +198,7 @@ impl Cluster {
                 let node = self.nodes.get_mut(&ordinal).expect("a member to leave");
                 (node.state, node.busy) = (State::Leaving, 3);
             }
+            Step::DropAbortLeave => {}
             Step::AbortLeave { ordinal } => self.nodes.get_mut(&ordinal).expect("a leaver").state = State::Serving,
             Step::RetireClaim { ordinal, uid } => {
                 let claim = self.claims.get_mut(&ordinal).expect("a claim to retire");
@@ -329,6 +330,17 @@ fn leave_without_progress_is_said_with_the_way_out() {
     assert!(message.contains("11 minutes") && message.contains("chordring.dev/abort-leave"), "{message}");
     world.abort_leave = true;
     assert_eq!(plan(&world), Step::AbortLeave { ordinal: 3 });
+}
+
+#[test]
+fn a_wish_to_abort_does_not_wait_for_the_next_leave() {
+    let mut cluster = settled(4);
+    cluster.desired = 3;
+    let mut world = cluster.world();
+    world.abort_leave = true;
+    assert_eq!(plan(&world), Step::DropAbortLeave);
+    world.abort_leave = false;
+    assert_eq!(plan(&world), Step::Leave { ordinal: 3 });
 }
 
 /// cass-operator 261: judged left from a view that is behind.

@@ -86,6 +86,8 @@ pub enum Command {
     Load(Load),
     /// Read back every key that a journal says was acknowledged
     Verify(Verify),
+    /// Run random operations and print each with its answer and times, for a checker of linearizability
+    History(History),
     /// Measure gets and puts at several numbers of clients
     Bench(Bench),
     /// Run a ring of real nodes and a gateway on this machine
@@ -205,6 +207,25 @@ pub struct Verify {
     /// Reads at a time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub concurrency: u64,
+}
+
+#[derive(Args, Debug)]
+pub struct History {
+    /// How long
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub duration: Duration,
+    /// Number of different keys: few, so that clients meet
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub keys: u64,
+    /// Clients, each with one operation at a time
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub clients: u64,
+    /// Operations per second, at most
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub rate: u64,
+    /// Beginning of the keys' names: printable, without spaces; no other program may write them
+    #[arg(long, default_value = "history", value_parser = prefix)]
+    pub prefix: String,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ mod cli;
 mod connect;
 mod dev;
 mod failure;
+mod history;
 mod journal;
 mod keys;
 mod kubernetes;
@@ -22,8 +23,10 @@ fn main() -> ExitCode {
     let name = invoked_name(std::env::args_os().next());
     let matches = command(name).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // A port-forward that breaks is retried; what cannot be hidden is this program's own error.
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "error,kube_client=off".into());
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -56,6 +59,7 @@ async fn run(cli: Cli, name: &'static str) -> failure::Result {
         Command::Status => status::run(global).await,
         Command::Load(args) => load::run(global, args).await,
         Command::Verify(args) => verify::run(global, args).await,
+        Command::History(args) => history::run(global, args).await,
         Command::Bench(args) => bench::run(global, args).await,
         Command::Dev(args) => dev::run(args, name).await,
         Command::Completion { shell } => {

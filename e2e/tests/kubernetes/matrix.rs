@@ -1,0 +1,186 @@
+//! Every kind of operation under every kind of fault, with all answers checked for linearizability.
+//!
+//! `LIVE_ROWS` names the faults (`all`: every one); the table is written to `LIVE_TABLE` if that is set. Two pods per row:
+//! one writes and verifies a journal of acknowledged writes, the other records a history of puts, gets, deletes,
+//! compare-and-sets, scans and times to live on ten contended keys.
+use crate::{faults::bystander, small};
+use anyhow::{Context as _, Result, ensure};
+use e2e::{
+    Ring,
+    load::InCluster,
+    nemesis::{self, filter, machine, on_process},
+    pod::Pod,
+    with_ring,
+};
+use serde_json::Value;
+use std::{env, fmt::Write as _, fs, thread, time::Duration};
+
+struct Row {
+    name: &'static str,
+    what: &'static str,
+    /// Seconds of load, the fault included.
+    seconds: u32,
+    /// Gets the ring and the member to hurt.
+    fault: fn(&Ring, &str) -> Result<()>,
+}
+
+/// In `make test`.
+const SHORT: &str = "silence,scale";
+
+const ROWS: [Row; 13] = [
+    Row { name: "kill", what: "`kill -9` of a process", seconds: 30, fault: nemesis::kill_process },
+    Row { name: "pod", what: "pod deleted by force", seconds: 30, fault: nemesis::delete_pod },
+    Row {
+        name: "freeze",
+        what: "process frozen for 8 s (SIGSTOP)",
+        seconds: 35,
+        fault: |ring, pod| on_process(ring, pod, "kill -STOP $pid; sleep 8; kill -CONT $pid"),
+    },
+    Row {
+        name: "delay",
+        what: "process held up 200 ms of every 300 for 12 s",
+        seconds: 35,
+        fault: |ring, pod| {
+            let script = "for i in {1..40}; do kill -STOP $pid; sleep 0.2; kill -CONT $pid; sleep 0.1; done";
+            on_process(ring, pod, script)
+        },
+    },
+    Row {
+        name: "restart-all",
+        what: "`kill -9` of all processes at once",
+        seconds: 40,
+        fault: |ring, _| {
+            let pods = ring.pods()?;
+            nemesis::kill_processes(ring, &pods.iter().map(String::as_str).collect::<Vec<_>>())
+        },
+    },
+    Row {
+        name: "machine",
+        what: "Kubernetes node without power for 15 s",
+        seconds: 60,
+        fault: |ring, pod| {
+            let machine = machine(ring, pod)?;
+            nemesis::kill_machine(&machine)?;
+            thread::sleep(Duration::from_secs(15));
+            nemesis::start_machine(&machine)
+        },
+    },
+    Row {
+        name: "silence",
+        what: "Kubernetes node off the network for 12 s",
+        seconds: 45,
+        fault: |ring, pod| nemesis::cut_machine(&machine(ring, pod)?, 12),
+    },
+    Row {
+        name: "deaf",
+        what: "member receives nothing for 12 s, but sends",
+        seconds: 45,
+        fault: |ring, pod| filter(ring, pod, "-d % -j DROP", 12),
+    },
+    Row {
+        name: "mute",
+        what: "member sends nothing for 12 s, but receives",
+        seconds: 45,
+        fault: |ring, pod| filter(ring, pod, "-s % -j DROP", 12),
+    },
+    Row {
+        name: "loss",
+        what: "one packet in ten of a Kubernetes node lost for 15 s",
+        seconds: 45,
+        fault: |ring, pod| filter(ring, pod, "-m statistic --mode random --probability 0.1 -j DROP", 15),
+    },
+    Row { name: "volume", what: "volume of a member lost for good", seconds: 60, fault: nemesis::lose_volume },
+    Row {
+        name: "scale",
+        what: "3 to 7 to 3 members",
+        seconds: 120,
+        fault: |ring, _| {
+            ring.scale(7)?;
+            ring.scale(3)
+        },
+    },
+    Row {
+        name: "operator",
+        what: "operator down, meanwhile a pod deleted by force",
+        seconds: 45,
+        fault: |ring, pod| {
+            let replicas = nemesis::scale_operator(0)?;
+            let hurt = nemesis::delete_pod(ring, pod);
+            thread::sleep(Duration::from_secs(15));
+            nemesis::scale_operator(replicas)?;
+            hurt
+        },
+    },
+];
+
+#[test]
+fn every_answer_is_right_under_every_fault() -> Result<()> {
+    let wanted = env::var("LIVE_ROWS").unwrap_or_else(|_| SHORT.into());
+    let names: Vec<&str> = wanted.split(',').collect();
+    for name in &names {
+        ensure!(*name == "all" || ROWS.iter().any(|row| row.name == *name), "LIVE_ROWS: there is no row `{name}`");
+    }
+    let chosen = ROWS.iter().filter(|row| wanted == "all" || names.contains(&row.name));
+    let mut table = String::from(
+        "| fault | put | put with TTL | get | delete | cas | scan | their history | journal | unknown | errors | longest s |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    let mut failed = Vec::new();
+    for row in chosen {
+        match run(row) {
+            Ok(cells) => writeln!(table, "| {} | {cells} |", row.what)?,
+            Err(error) => {
+                println!("{}: {error:#}", row.name);
+                writeln!(table, "| {} | FAILED: {} |", row.what, error.root_cause().to_string().replace('\n', " "))?;
+                failed.push(row.name);
+            }
+        }
+    }
+    println!("\n{table}");
+    if let Some(path) = env::var_os("LIVE_TABLE") {
+        fs::write(path, &table)?;
+    }
+    ensure!(failed.is_empty(), "failed: {failed:?}");
+    Ok(())
+}
+
+/// The cells of a row; an error if anything acknowledged was lost, or an answer was wrong.
+fn run(row: &Row) -> Result<String> {
+    let mut cells = None;
+    with_ring(row.name, small(), |ring| {
+        let (machine, victim) = bystander(ring)?;
+        let load = InCluster::start(ring, "load", &machine, row.seconds)?;
+        let duration = format!("{}s", row.seconds);
+        let history = Pod::run(ring, "history", &machine, &["history", "--duration", &duration], &["version"])?;
+        thread::sleep(Duration::from_secs(5)); // not a wait for anything: a stretch of undisturbed load
+        (row.fault)(ring, &victim)?;
+        ring.await_ready()?;
+        let (report, read_back) = load.finish()?;
+        ensure!(report.wrong == 0 && report.writes > 0, "{report:?}");
+        history.ended()?;
+        let log = history.first_logs()?;
+        let recorded = sim::recorded::parse(&log).map_err(anyhow::Error::msg)?;
+        let summary = log.lines().rev().find(|line| line.starts_with("{\"summary\"")).with_context(|| {
+            let end: Vec<&str> = log.lines().rev().take(5).collect();
+            format!("the history has no end: {end:?}")
+        })?;
+        let verdict = sim::recorded::check(&recorded).map(|()| "linearizable").map_err(anyhow::Error::msg)?;
+        let summary: Value = serde_json::from_str(summary)?;
+        let count = |kind: &str, field: &str| summary["summary"][kind][field].as_u64().unwrap_or(0);
+        let kinds = ["put", "put_ttl", "get", "delete", "cas", "scan"];
+        let sum = |field: &str| kinds.iter().map(|kind| count(kind, field)).sum::<u64>();
+        let done = kinds.map(|kind| count(kind, "done"));
+        ensure!(done.iter().all(|done| *done > 0), "some kind of operation never succeeded: {summary}");
+        // A scan asks every shard, which takes seconds without any fault.
+        let single = kinds.iter().filter(|kind| **kind != "scan");
+        let longest = single.map(|kind| count(kind, "longest_ms")).max().unwrap_or(0);
+        let longest = Duration::from_millis(longest).max(report.slowest_put).as_secs_f64();
+        let (unknown, errors) = (report.unknown + sum("unknown"), report.errors + sum("errors"));
+        let done = done.map(|done| done.to_string()).join(" | ");
+        cells = Some(format!("{done} | {verdict} | {read_back} | {unknown} | {errors} | {longest:.1}"));
+        Ok(())
+    })?;
+    let cells = cells.context("the row has no result")?;
+    println!("    {cells}");
+    Ok(cells)
+}

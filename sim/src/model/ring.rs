@@ -1,0 +1,583 @@
+//! The ring's part of the shipped core: every order of questions, replies, failures and returns, within a bound.
+//!
+//! A question and its reply are one step where the model is `prompt` (Zave's assumption); else a reply comes late, or
+//! never, and the question or the reply may be lost. Any timer fires at any moment while its node waits for nothing.
+use super::host::{NEVER, identity, print, still_settings};
+use chord::{
+    id::{Id, between},
+    io::{CallError, CallId, Output, Token},
+    member::{Member, MemberState, NodeRef, View},
+    msg::{RingReply, RingRequest},
+    ring::{Genesis, Ring, RingEnv, RingNews},
+    rules::Rule,
+    settings::Settings,
+    time::{Nanos, Now},
+};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use stateright::{Model, Property};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex},
+};
+
+/// Beyond every pause of the ring.
+const TICK: Nanos = Nanos::from_millis(60_000);
+const GENESIS: Genesis = Genesis { ring_id: 7, shards: 1, replication_factor: 1 };
+
+/// What is explored.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// Nodes.
+    pub nodes: usize,
+    /// Members at first, at rest.
+    pub members: usize,
+    /// Longest successor list.
+    pub list: usize,
+    /// Nodes that fail, in all.
+    pub fails: u8,
+    /// Nodes that start, for the first time or again, in all.
+    pub starts: u8,
+    /// Members that leave in good order, in all.
+    pub leaves: u8,
+    /// Questions or replies that are lost, in all.
+    pub losses: u8,
+    /// A reply comes at once; failures are known by the refusal of a connection alone.
+    pub prompt: bool,
+    /// The rule that the ring does without.
+    pub without: Option<Rule>,
+}
+
+/// One node's part in the ring.
+#[derive(Clone)]
+struct Peer {
+    ring: Ring,
+    /// It has been in the ring.
+    joined: bool,
+    now: Nanos,
+    calls: u64,
+    /// Calls without an end.
+    open: BTreeSet<CallId>,
+}
+
+impl Hash for Peer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.ring, self.joined, self.calls, &self.open).hash(state);
+    }
+}
+
+#[derive(Clone, Hash)]
+enum Act {
+    Tick { probe: Option<usize>, chance: u8 },
+    Ask(RingRequest),
+    Done(CallId, Result<RingReply, CallError>),
+    Down(usize),
+    Join(Vec<String>),
+    Depart,
+}
+
+struct Done {
+    peer: Arc<Sealed>,
+    calls: Vec<(CallId, usize, RingRequest)>,
+    reply: Option<RingReply>,
+}
+
+/// A peer with its fingerprint.
+struct Sealed {
+    print: u64,
+    peer: Peer,
+}
+
+/// A question on its way, or its reply.
+#[derive(Clone, Hash)]
+struct Question {
+    to: usize,
+    /// Which process there is meant, by its number of starts.
+    process: u64,
+    request: RingRequest,
+    reply: Option<RingReply>,
+}
+
+/// All there is at one moment.
+#[derive(Clone)]
+pub struct State {
+    peers: Vec<Option<Arc<Sealed>>>,
+    /// Starts of each node.
+    starts: Vec<u64>,
+    /// Left in good order.
+    left: u32,
+    wires: BTreeMap<(usize, CallId), Question>,
+    fails: u8,
+    started: u8,
+    leaves: u8,
+    losses: u8,
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for peer in &self.peers {
+            peer.as_ref().map(|peer| peer.print).hash(state);
+        }
+        (&self.starts, self.left, &self.wires, self.fails, self.started, self.leaves, self.losses).hash(state);
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &State) -> bool {
+        print(self) == print(other)
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, peer) in self.peers.iter().enumerate() {
+            let Some(peer) = peer else { continue };
+            let pointers = peer.peer.ring.neighbours();
+            let names: Vec<&str> = pointers.successors.iter().map(|node| node.name.as_str()).collect();
+            let predecessor = pointers.predecessor.map(|node| node.name);
+            writeln!(f, "n{index}: member {}, {names:?}, predecessor {predecessor:?}", pointers.member)?;
+        }
+        Ok(())
+    }
+}
+
+/// What may happen next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// A node's timers fire; a node without a ring chooses whom to ask by the second number.
+    Tick(usize, u8),
+    /// Its timers fire, and it looks whether another one lies before its successor.
+    Probe(usize, usize),
+    /// A question arrives (and where replies are prompt, its reply).
+    Arrive(usize, u64),
+    /// A reply arrives.
+    Reply(usize, u64),
+    /// A question or its reply is lost.
+    Lose(usize, u64),
+    /// A node hears that another one is dead.
+    Down(usize, usize),
+    /// A node fails.
+    Fail(usize),
+    /// A node starts, for the first time or again.
+    Start(usize),
+    /// A member leaves in good order.
+    Leave(usize),
+}
+
+/// A scenario, and all acts so far.
+pub struct RingModel {
+    scenario: Scenario,
+    settings: Settings,
+    acts: Mutex<HashMap<u64, Arc<Done>>>,
+}
+
+impl RingModel {
+    /// Explores this.
+    pub fn new(scenario: Scenario) -> RingModel {
+        let settings = Settings {
+            stabilize_interval: Nanos::from_millis(3000),
+            probe_interval: Nanos(0),
+            fix_fingers_interval: NEVER,
+            successor_list_length: scenario.list,
+            without: scenario.without,
+            ..still_settings()
+        };
+        RingModel { scenario, settings, acts: Mutex::default() }
+    }
+
+    fn node(&self, state: &State, index: usize) -> NodeRef {
+        NodeRef { incarnation: state.starts[index].max(1), ..identity(index, 0) }
+    }
+
+    /// Those of `among` that ever were members, as everybody knows them.
+    fn view(&self, state: &State, among: impl Iterator<Item = usize>) -> View {
+        let mut view = View::default();
+        for index in among.filter(|index| state.starts[*index] > 0) {
+            let gone = state.left & (1 << index) != 0;
+            let state_of = if gone { MemberState::Left } else { MemberState::Serving };
+            view.merge(Member { node: self.node(state, index), revision: 1, state: state_of });
+        }
+        view
+    }
+
+    /// Lets a node act. `detected`: the failure detector knows who is dead.
+    fn act(&self, state: &mut State, index: usize, act: Act, detected: bool) -> Option<RingReply> {
+        let peer = state.peers[index].clone()?;
+        let pointers = peer.peer.ring.neighbours();
+        // Only a probe looks at members that the ring does not name, and a node that looks for its ring.
+        let view = match act {
+            Act::Tick { probe, .. } if !pointers.successors.is_empty() => self.view(state, probe.into_iter()),
+            _ => self.view(state, 0..self.scenario.nodes),
+        };
+        let dead = (0..self.scenario.nodes).filter(|other| detected && state.peers[*other].is_none());
+        let suspects: BTreeSet<_> = match act {
+            Act::Down(other) => [identity(other, 0).key].into(),
+            _ => dead.map(|other| identity(other, 0).key).collect(),
+        };
+        let inputs: Vec<&Member> = view.iter().collect();
+        let key = print(&(peer.print, &act, inputs, &suspects));
+        let known = self.acts.lock().expect("no step panics").get(&key).cloned();
+        let done = known.unwrap_or_else(|| {
+            let done = Arc::new(run(&peer.peer, act, &view, &suspects, &self.settings));
+            self.acts.lock().expect("no step panics").insert(key, done.clone());
+            done
+        });
+        state.peers[index] = Some(done.peer.clone());
+        for (call, to, request) in &done.calls {
+            let process = state.starts[*to];
+            let question = Question { to: *to, process, request: request.clone(), reply: None };
+            state.wires.insert((index, *call), question);
+        }
+        done.reply.clone()
+    }
+
+    fn fresh(&self, state: &mut State, index: usize) {
+        state.starts[index] += 1;
+        let ring = Ring::new(self.node(state, index));
+        let joined = state.starts[index] > 1;
+        let peer = Peer { ring, joined, now: Nanos::from_millis(1000), calls: 0, open: BTreeSet::new() };
+        state.peers[index] = Some(Arc::new(Sealed { print: print(&peer), peer }));
+    }
+
+    fn start(&self, state: &mut State, index: usize) {
+        let live = (0..self.scenario.nodes).filter(|other| *other != index && state.peers[*other].is_some());
+        let seeds = live.map(|other| other.to_string()).collect();
+        self.fresh(state, index);
+        self.act(state, index, Act::Join(seeds), false);
+    }
+
+    /// A question reaches its node; the reply is on its way then.
+    fn arrive(&self, state: &mut State, at: (usize, CallId), detected: bool) {
+        let Some(question) = state.wires.get(&at).cloned() else { return };
+        if state.peers[question.to].is_none() {
+            return self.end(state, at, Err(CallError::Refused), detected);
+        }
+        if question.process != state.starts[question.to] {
+            return self.end(state, at, Err(CallError::Unreachable), detected);
+        }
+        let reply = self.act(state, question.to, Act::Ask(question.request), detected);
+        match reply {
+            Some(reply) => {
+                if let Some(question) = state.wires.get_mut(&at) {
+                    question.reply = Some(reply);
+                }
+            }
+            None => self.end(state, at, Err(CallError::Unreachable), detected),
+        }
+    }
+
+    fn end(&self, state: &mut State, at: (usize, CallId), result: Result<RingReply, CallError>, detected: bool) {
+        state.wires.remove(&at);
+        self.act(state, at.0, Act::Done(at.1, result), detected);
+    }
+
+    fn reply(&self, state: &mut State, at: (usize, CallId), detected: bool) {
+        if let Some(reply) = state.wires.get(&at).and_then(|question| question.reply.clone()) {
+            self.end(state, at, Ok(reply), detected);
+        }
+    }
+
+    /// Everything on its way arrives.
+    fn settle(&self, state: &mut State) {
+        while let Some((at, question)) = state.wires.first_key_value() {
+            let (at, replied) = (*at, question.reply.is_some());
+            if replied {
+                self.reply(state, at, true);
+            } else {
+                self.arrive(state, at, true);
+            }
+        }
+    }
+
+    /// Fair repair: no failure any more, dead nodes are known to be dead, and everybody's timers fire in turn.
+    /// Rounds that it takes until the ring is ideal; `None`: it never is.
+    pub fn repair(&self, state: &State) -> Option<usize> {
+        let mut state = state.clone();
+        let rounds = 4 * self.scenario.nodes + 8;
+        for round in 0..rounds {
+            self.settle(&mut state);
+            if self.is_ideal(&state) {
+                return Some(round);
+            }
+            for index in 0..self.scenario.nodes {
+                let Some(peer) = &state.peers[index] else { continue };
+                let me = identity(index, 0).id();
+                let until = peer.peer.ring.neighbours().successors.first().map_or(me, NodeRef::id);
+                let missing = |other: &usize| {
+                    let id = identity(*other, 0).id();
+                    *other != index && state.peers[*other].is_some() && between(me, id, until)
+                };
+                // It probes one after another.
+                let missing: Vec<usize> = (0..self.scenario.nodes).filter(missing).collect();
+                let probe = (!missing.is_empty()).then(|| missing[round % missing.len()]);
+                self.act(&mut state, index, Act::Tick { probe, chance: round as u8 }, true);
+                self.settle(&mut state);
+            }
+        }
+        self.is_ideal(&state).then_some(rounds)
+    }
+
+    fn members(&self, state: &State) -> Vec<usize> {
+        (0..self.scenario.nodes)
+            .filter(|index| state.peers[*index].is_some() && state.left & (1 << index) == 0)
+            .collect()
+    }
+
+    fn is_ideal(&self, state: &State) -> bool {
+        let members = self.members(state);
+        let count = members.len();
+        let id_at = |place: usize| identity(members[place % count], 0).id();
+        (0..count).all(|place| {
+            let Some(peer) = &state.peers[members[place]] else { return false };
+            let pointers = peer.peer.ring.neighbours();
+            let length = self.scenario.list.min(count - 1);
+            let successors: Vec<Id> = pointers.successors.iter().map(NodeRef::id).collect();
+            let expected: Vec<Id> = (1..=length).map(|step| id_at(place + step)).collect();
+            let before = (count > 1).then(|| id_at(place + count - 1));
+            pointers.member && successors == expected && pointers.predecessor.map(|node| node.id()) == before
+        })
+    }
+
+    /// Lists in order, without repetitions and without the node itself, none too long.
+    fn is_well_formed(&self, state: &State) -> bool {
+        state.peers.iter().flatten().all(|peer| {
+            let pointers = peer.peer.ring.neighbours();
+            let me = pointers.node.id();
+            let ids: Vec<Id> = pointers.successors.iter().map(NodeRef::id).collect();
+            ids.windows(2).all(|pair| between(me, pair[0], pair[1]))
+                && ids.iter().all(|id| *id != me)
+                && ids.len() <= self.scenario.list
+                && pointers.predecessor.is_none_or(|node| node.id() != me)
+        })
+    }
+
+    /// Members that follow their first live successors come round on at most one circle.
+    fn is_one_ring(&self, state: &State) -> bool {
+        let next = |index: usize| -> Option<usize> {
+            let pointers = state.peers[index].as_ref()?.peer.ring.neighbours();
+            if !pointers.member {
+                return None;
+            }
+            let live = |node: &NodeRef| {
+                let index = node.name[1..].parse::<usize>().ok()?;
+                let peer = state.peers[index].as_ref()?;
+                peer.peer.ring.is_member().then_some(index)
+            };
+            if pointers.successors.is_empty() { Some(index) } else { pointers.successors.iter().find_map(live) }
+        };
+        let mut circles: BTreeSet<usize> = BTreeSet::new();
+        for start in self.members(state) {
+            let mut at = start;
+            let mut seen = Vec::new();
+            while !seen.contains(&at) {
+                seen.push(at);
+                let Some(following) = next(at) else { break };
+                at = following;
+                if at == start {
+                    circles.insert(*seen.iter().min().unwrap_or(&start));
+                }
+            }
+        }
+        circles.len() <= 1
+    }
+}
+
+/// One act of the shipped ring.
+fn run(peer: &Peer, act: Act, view: &View, suspects: &BTreeSet<chord::member::MemberKey>, settings: &Settings) -> Done {
+    let mut peer = peer.clone();
+    if peer.open.is_empty() {
+        peer.calls = 0;
+    }
+    let chance = if let Act::Tick { chance, .. } = act { u64::from(chance) } else { 0 };
+    if let Act::Tick { .. } = act {
+        peer.now = peer.now + TICK;
+    }
+    let mut out = Vec::new();
+    let mut env = RingEnv {
+        now: Now { mono: peer.now, wall_ms: 0 },
+        rng: &mut ChaCha8Rng::seed_from_u64(chance),
+        view,
+        suspects,
+        settings,
+        genesis: peer.joined.then_some(GENESIS),
+        calls: &mut peer.calls,
+        out: &mut out,
+    };
+    match act {
+        Act::Tick { .. } => peer.ring.tick(&mut env),
+        Act::Ask(request) => peer.ring.on_request(Token(0), request, &mut env),
+        Act::Done(call, result) => {
+            peer.open.remove(&call);
+            peer.ring.on_call_done(call, result, &mut env);
+        }
+        Act::Down(other) => peer.ring.on_peer_down(&identity(other, 0).key, &mut env),
+        Act::Join(seeds) if seeds.is_empty() && !peer.joined => {
+            peer.joined = true;
+            peer.ring.found(&mut env);
+        }
+        Act::Join(_) if peer.joined => peer.ring.rejoin(&mut env),
+        Act::Join(seeds) => peer.ring.join(seeds, None, &mut env),
+        Act::Depart => peer.ring.depart(&mut env),
+    }
+    let joined = |news: RingNews| matches!(news, RingNews::Joined { .. });
+    peer.joined |= peer.ring.take_news().into_iter().any(joined);
+    let (mut calls, mut reply) = (Vec::new(), None);
+    for output in out {
+        match output {
+            Output::Call { call, addr, request, .. } => {
+                peer.open.insert(call);
+                calls.push((call, addr.parse().expect("addresses are numbers here"), request));
+            }
+            Output::Reply { reply: said, .. } => reply = Some(said),
+            _ => {}
+        }
+    }
+    Done { peer: Arc::new(Sealed { print: print(&peer), peer }), calls, reply }
+}
+
+impl Model for RingModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let nodes = self.scenario.nodes;
+        let mut state = State {
+            peers: vec![None; nodes],
+            starts: vec![0; nodes],
+            left: 0,
+            wires: BTreeMap::new(),
+            fails: 0,
+            started: 0,
+            leaves: 0,
+            losses: 0,
+        };
+        for index in 0..self.scenario.members {
+            self.start(&mut state, index);
+            for round in 0..4 * nodes {
+                self.settle(&mut state);
+                for index in 0..=index {
+                    self.act(&mut state, index, Act::Tick { probe: None, chance: round as u8 }, true);
+                    self.settle(&mut state);
+                }
+            }
+        }
+        vec![state]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let scenario = &self.scenario;
+        for (at, question) in &state.wires {
+            let (from, call) = (at.0, at.1.0);
+            actions.push(if question.reply.is_some() { Action::Reply(from, call) } else { Action::Arrive(from, call) });
+            if state.losses < scenario.losses {
+                actions.push(Action::Lose(from, call));
+            }
+        }
+        for index in 0..scenario.nodes {
+            let Some(sealed) = &state.peers[index] else {
+                if state.started < scenario.starts && state.left & (1 << index) == 0 {
+                    actions.push(Action::Start(index));
+                }
+                continue;
+            };
+            // The last one that was ever in the ring takes the ring with it.
+            let others: Vec<usize> = self.members(state).into_iter().filter(|other| *other != index).collect();
+            let joined = |other: usize| state.peers[other].as_ref().is_some_and(|peer| peer.peer.joined);
+            let spare = others.into_iter().any(joined);
+            if state.fails < scenario.fails && spare {
+                actions.push(Action::Fail(index));
+            }
+            let pointers = sealed.peer.ring.neighbours();
+            if pointers.member && state.leaves < scenario.leaves && spare {
+                actions.push(Action::Leave(index));
+            }
+            if !sealed.peer.open.is_empty() || state.left & (1 << index) != 0 {
+                continue;
+            }
+            actions.push(Action::Tick(index, 0));
+            if !pointers.member {
+                actions.push(Action::Tick(index, 1));
+                continue;
+            }
+            let me = pointers.node.id();
+            let first = pointers.successors.first();
+            let until = first.map_or(me, NodeRef::id);
+            for other in (0..scenario.nodes).filter(|other| *other != index) {
+                if state.starts[other] > 0 && between(me, identity(other, 0).id(), until) {
+                    actions.push(Action::Probe(index, other));
+                }
+            }
+            if let Some(first) = first
+                && let Ok(other) = first.internal_addr.parse::<usize>()
+                && state.peers[other].is_none()
+            {
+                actions.push(Action::Down(index, other));
+            }
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        let state = &mut next;
+        match action {
+            Action::Tick(index, chance) => {
+                self.act(state, index, Act::Tick { probe: None, chance }, false);
+            }
+            Action::Probe(index, other) => {
+                self.act(state, index, Act::Tick { probe: Some(other), chance: 0 }, false);
+            }
+            Action::Arrive(from, call) => {
+                let at = (from, CallId(call));
+                self.arrive(state, at, false);
+                if self.scenario.prompt {
+                    self.reply(state, at, false);
+                }
+            }
+            Action::Reply(from, call) => self.reply(state, (from, CallId(call)), false),
+            Action::Lose(from, call) => {
+                state.losses += 1;
+                self.end(state, (from, CallId(call)), Err(CallError::Unreachable), false);
+            }
+            Action::Down(index, other) => {
+                self.act(state, index, Act::Down(other), false);
+            }
+            Action::Fail(index) => {
+                state.fails += 1;
+                state.peers[index] = None;
+                // Its questions have nobody to come back to; its replies may still come.
+                state.wires.retain(|(from, _), _| *from != index);
+            }
+            Action::Start(index) => {
+                state.started += 1;
+                self.start(state, index);
+            }
+            Action::Leave(index) => {
+                state.leaves += 1;
+                state.left |= 1 << index;
+                self.act(state, index, Act::Depart, false);
+            }
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<RingModel>> {
+        let mut properties = vec![
+            Property::always("lists are in order", |model: &RingModel, state: &State| model.is_well_formed(state)),
+            Property::always("repairs to one ideal ring", |model: &RingModel, state: &State| {
+                model.repair(state).is_some()
+            }),
+            Property::sometimes("all nodes are in an ideal ring", |model: &RingModel, state: &State| {
+                model.members(state).len() == model.scenario.nodes && model.is_ideal(state)
+            }),
+        ];
+        if self.scenario.prompt {
+            properties.push(Property::always("one ring", |model: &RingModel, state: &State| model.is_one_ring(state)));
+        }
+        properties
+    }
+}

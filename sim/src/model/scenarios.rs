@@ -1,0 +1,227 @@
+//! What is explored, and how far.
+use super::{
+    register::Ask,
+    ring,
+    shard::{Change, Request, Scenario},
+};
+use chord::rules::Rule;
+
+const fn ask(client: u8, at: usize, ask: Ask) -> Request {
+    Request { client, at, ask, again: None }
+}
+
+const STAYS: Change = Change { joins: &[], leaves: &[], heard: &[] };
+
+const NONE: Scenario = Scenario {
+    name: "",
+    about: "",
+    nodes: 3,
+    members: &[0, 1, 2],
+    factor: 3,
+    change: STAYS,
+    requests: &[],
+    suspects: &[],
+    ticks: 0,
+    breaks: 0,
+    crashes: 0,
+    wipes: 0,
+    ends: &[],
+    news: false,
+    without: None,
+    depth: 0,
+};
+
+/// All scenarios of a shard.
+pub const SHARD: &[Scenario] = &[
+    Scenario {
+        name: "two-leaders",
+        about: "two leaders; each writes and reads",
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 0, Ask::Get), ask(3, 1, Ask::Put(b'c')), ask(4, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        ..NONE
+    },
+    Scenario {
+        name: "three-leaders",
+        about: "three leaders",
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 1, Ask::Get), ask(3, 2, Ask::Get)],
+        suspects: &[(1, 0), (2, 0), (2, 1)],
+        ..NONE
+    },
+    Scenario {
+        name: "move",
+        about: "{0,1,2} to {1,2,3}",
+        nodes: 4,
+        members: &[0, 1, 2, 3],
+        change: Change { joins: &[], leaves: &[0], heard: &[(1, &[0]), (2, &[0]), (3, &[0])] },
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 0, Ask::Get), ask(3, 1, Ask::Get)],
+        ..NONE
+    },
+    Scenario {
+        name: "rival-sealers",
+        about: "{0,1,2} to {1,2,3} by two leaders",
+        nodes: 4,
+        members: &[0, 1, 2, 3],
+        change: Change { joins: &[], leaves: &[0], heard: &[(1, &[0]), (2, &[0]), (3, &[0])] },
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        ..NONE
+    },
+    Scenario {
+        name: "disjoint",
+        about: "{2,3} to {0,1}",
+        nodes: 4,
+        members: &[2, 3],
+        factor: 2,
+        change: Change { joins: &[0, 1], leaves: &[], heard: &[(0, &[1]), (1, &[0]), (2, &[0, 1]), (3, &[0, 1])] },
+        requests: &[ask(1, 2, Ask::Put(b'b')), ask(2, 2, Ask::Get), ask(3, 0, Ask::Get)],
+        suspects: &[(3, 2)],
+        ..NONE
+    },
+    Scenario {
+        name: "grow",
+        about: "{0} to {0,1,2}",
+        members: &[0],
+        change: Change { joins: &[1, 2], leaves: &[], heard: &[(0, &[1, 2]), (1, &[2]), (2, &[1])] },
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 0, Ask::Get), ask(3, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        ticks: 1,
+        ..NONE
+    },
+    Scenario {
+        name: "shrink",
+        about: "{0,1,2} to {0}",
+        change: Change { joins: &[], leaves: &[1, 2], heard: &[(0, &[1, 2]), (1, &[2]), (2, &[1])] },
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 0, Ask::Get), ask(3, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        ..NONE
+    },
+    Scenario {
+        name: "lost-session",
+        about: "what is on the wire may be lost",
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 0, Ask::Scan), ask(3, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        breaks: 1,
+        ..NONE
+    },
+    Scenario {
+        name: "retries",
+        about: "a compare-and-set is sent again to the next leader",
+        requests: &[Request { client: 1, at: 0, ask: Ask::Cas(b'b'), again: Some(1) }, ask(2, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        ..NONE
+    },
+    Scenario {
+        name: "expiry",
+        about: "one clock is past the end of the first value, the other not",
+        requests: &[ask(1, 0, Ask::Get), ask(2, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        ends: &[0],
+        ..NONE
+    },
+    Scenario {
+        name: "wiped-disk",
+        about: "a disk is lost, and a fresh one comes in its place",
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        wipes: 1,
+        ..NONE
+    },
+    Scenario {
+        name: "crash",
+        about: "a node crashes before its disk has caught up",
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        crashes: 1,
+        ..NONE
+    },
+    Scenario {
+        name: "rival-configurations",
+        about: "three leaders, two of which seal in favour of different configurations",
+        nodes: 5,
+        members: &[0, 1, 2, 3, 4],
+        change: Change { joins: &[], leaves: &[2, 3], heard: &[(0, &[2]), (1, &[2, 3]), (2, &[3])] },
+        suspects: &[(1, 0), (2, 0), (2, 1)],
+        ..NONE
+    },
+];
+
+const RING_NONE: ring::Scenario = ring::Scenario {
+    name: "",
+    about: "",
+    nodes: 3,
+    members: 1,
+    list: 2,
+    fails: 0,
+    starts: 0,
+    leaves: 0,
+    losses: 0,
+    prompt: true,
+    without: None,
+};
+
+/// All scenarios of the ring.
+pub const RING: &[ring::Scenario] = &[
+    ring::Scenario { name: "ring-2", about: "from one node", nodes: 2, fails: 3, starts: 4, ..RING_NONE },
+    ring::Scenario { name: "ring-3", about: "from one node", fails: 2, starts: 4, ..RING_NONE },
+    ring::Scenario { name: "ring-4", about: "from one node", nodes: 4, fails: 1, starts: 4, ..RING_NONE },
+    ring::Scenario { name: "ring-5", about: "from four nodes", nodes: 5, members: 4, fails: 2, starts: 2, ..RING_NONE },
+    ring::Scenario {
+        name: "ring-6",
+        about: "from five nodes",
+        nodes: 6,
+        members: 5,
+        list: 3,
+        fails: 2,
+        starts: 2,
+        ..RING_NONE
+    },
+    ring::Scenario {
+        name: "ring-leave",
+        about: "leaves in good order",
+        nodes: 4,
+        members: 4,
+        fails: 1,
+        leaves: 2,
+        ..RING_NONE
+    },
+    ring::Scenario {
+        name: "ring-late-3",
+        about: "late and lost replies",
+        fails: 1,
+        starts: 3,
+        losses: 2,
+        prompt: false,
+        ..RING_NONE
+    },
+    ring::Scenario {
+        name: "ring-late-4",
+        about: "late and lost replies",
+        nodes: 4,
+        members: 3,
+        fails: 1,
+        starts: 2,
+        losses: 2,
+        prompt: false,
+        ..RING_NONE
+    },
+];
+
+/// A scenario of the ring by its name, without a rule.
+///
+/// # Panics
+/// When there is none of that name.
+pub fn ring(name: &str, without: Option<Rule>) -> ring::Scenario {
+    let scenario = RING.iter().find(|scenario| scenario.name == name);
+    let scenario = scenario.unwrap_or_else(|| panic!("there is no scenario {name}")).clone();
+    ring::Scenario { without, ..scenario }
+}
+
+/// A scenario by its name, with cores that do without a rule.
+///
+/// # Panics
+/// When there is none of that name.
+pub fn shard(name: &str, without: Option<Rule>) -> Scenario {
+    let scenario = SHARD.iter().find(|scenario| scenario.name == name);
+    let scenario = scenario.unwrap_or_else(|| panic!("there is no scenario {name}")).clone();
+    Scenario { without, ..scenario }
+}

@@ -60,11 +60,17 @@ enum Command {
         /// Most transitions of each.
         #[arg(long, default_value_t = 1_000_000)]
         states: usize,
+        /// With cores that do without this rule.
+        #[arg(long)]
+        without: Option<String>,
     },
     /// Turn off each safety rule in turn; print what catches it.
     Mutants {
         /// Only this rule.
         rule: Option<String>,
+        /// Write docs/mutants.md.
+        #[arg(long, conflicts_with = "rule")]
+        write: bool,
     },
 }
 
@@ -78,8 +84,8 @@ fn main() -> ExitCode {
         }
         Command::Check { files } => check(&files),
         Command::Paper(args) => sim::paper::main(&args),
-        Command::Model { name, states } => table::models(name.as_deref(), states),
-        Command::Mutants { rule } => table::mutants(rule.as_deref()),
+        Command::Model { name, states, without } => table::models(name.as_deref(), states, without.as_deref()),
+        Command::Mutants { rule, write } => table::mutants(rule.as_deref(), write),
         Command::Seeds { from, count, scenario, threads } => seeds(from, count, scenario, threads),
     }
 }

@@ -1,16 +1,26 @@
 //! Mutants: cores that do without one safety rule. Each must be caught, or nothing shows that the rule is needed.
 use crate::{
     Scenario,
-    model::{explore::explore, scenarios, shard::Shard},
+    model::{
+        explore::{Explored, explore},
+        ring::RingModel,
+        scenarios, scripts,
+        shard::Shard,
+    },
     run_without,
 };
 use chord::rules::Rule;
+use std::{fmt::Write as _, path::PathBuf};
 
 /// What catches a mutant.
 #[derive(Clone, Copy, Debug)]
 pub enum Catcher {
     /// A model of a shard.
     Shard(&'static str),
+    /// A model of the ring.
+    Ring(&'static str),
+    /// A path of its own through a model, too long for a search.
+    Path,
     /// Seeds of the simulator's swarm, from this one on.
     Swarm(u64),
 }
@@ -32,9 +42,9 @@ const STATES_MAX: usize = 1_500_000;
 /// Seeds after which the simulator gives a mutant up.
 const SEEDS_MAX: u64 = 400;
 
-/// What catches the core without a rule; `None`: nothing does yet.
-pub fn catcher(rule: Rule) -> Option<Catcher> {
-    Some(match rule {
+/// What catches the core without a rule. `Err`: nothing does, and why that may be.
+pub fn catcher(rule: Rule) -> Result<Catcher, &'static str> {
+    Ok(match rule {
         Rule::ConfirmReads | Rule::ReadMajorityFirst | Rule::BallotLeadsVersion | Rule::PromiseBinds => {
             Catcher::Shard("two-leaders")
         }
@@ -45,14 +55,29 @@ pub fn catcher(rule: Rule) -> Option<Catcher> {
         Rule::ExpireByTombstone => Catcher::Shard("expiry"),
         Rule::DiskNamesMember => Catcher::Shard("wiped-disk"),
         Rule::PersistFirst => Catcher::Shard("crash"),
-        Rule::EpochBinds | Rule::LeaveEmptyHanded | Rule::CutLists | Rule::Probe => Catcher::Swarm(0),
+        Rule::EpochBinds | Rule::LeaveEmptyHanded => Catcher::Swarm(0),
         Rule::SealIsFinished => Catcher::Swarm(71),
         Rule::SealMajority => Catcher::Swarm(134),
-        Rule::TransferMajority => Catcher::Swarm(16),
         Rule::TombstoneAge => Catcher::Swarm(49),
-        Rule::RectifyDead => Catcher::Swarm(186),
-        _ => return None,
+        Rule::HighestSealWins | Rule::TransferMajority | Rule::TombstoneEverywhere => Catcher::Path,
+        Rule::Probe | Rule::RectifyDead | Rule::CutLists => Catcher::Ring("ring-3"),
+        Rule::OrphanRejoins => {
+            return Err("the ring falls in two sooner (14 steps of ring-3-blind, not 17), and repairs all the same");
+        }
+        Rule::AdoptJoiner | Rule::LateReply | Rule::OnlyMembersCount => {
+            return Err("the ring repairs all the same, even without probes, from every state looked at");
+        }
+        Rule::RememberFirst => return Err("it takes a crash within a sync and the operator's change of mind"),
+        Rule::LeavingTakesNothing | Rule::RetireWhenUnsealed => {
+            return Err("it takes a seal that outlives two moves; the word that a newcomer keeps covers most of it");
+        }
     })
+}
+
+fn of(name: &str, explored: Explored) -> Result<Caught, String> {
+    let nothing = || format!("the model {name} finds nothing in {} states", explored.states);
+    let (wrong, trace) = explored.violation.ok_or_else(nothing)?;
+    Ok(Caught { by: format!("model {name}"), wrong: format!("not: {wrong}"), steps: trace.len() as u64, trace })
 }
 
 /// Catches the core without a rule.
@@ -60,14 +85,14 @@ pub fn catcher(rule: Rule) -> Option<Catcher> {
 /// # Errors
 /// What was tried in vain.
 pub fn catch(rule: Rule) -> Result<Caught, String> {
-    match catcher(rule).ok_or("nothing catches it yet")? {
-        Catcher::Shard(name) => {
-            let scenario = scenarios::shard(name, Some(rule));
-            let explored = explore(Shard::new(scenario), STATES_MAX);
-            let (wrong, trace) = explored
-                .violation
-                .ok_or_else(|| format!("the model {name} finds nothing in {} states", explored.states))?;
-            Ok(Caught { by: format!("model {name}"), wrong: wrong.into(), steps: trace.len() as u64, trace })
+    match catcher(rule)? {
+        Catcher::Shard(name) => of(name, explore(Shard::new(scenarios::shard(name, Some(rule))), STATES_MAX)),
+        Catcher::Ring(name) => of(name, explore(RingModel::new(scenarios::ring(name, Some(rule))), STATES_MAX)),
+        Catcher::Path => {
+            let (name, trace, wrong) = scripts::walk(rule, Some(rule))?;
+            let wrong = wrong.ok_or_else(|| format!("nothing is wrong at the end of its path {}", trace.join(" ")))?;
+            let (by, wrong) = (format!("a path through {name}"), format!("not: {wrong}"));
+            Ok(Caught { by, wrong, steps: trace.len() as u64, trace })
         }
         Catcher::Swarm(first) => {
             let seeds = (first..first + SEEDS_MAX).chain(0..first);
@@ -83,3 +108,53 @@ pub fn catch(rule: Rule) -> Result<Caught, String> {
         }
     }
 }
+
+/// Where the table is kept.
+pub fn docs() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/mutants.md"))
+}
+
+/// The table as a page.
+pub fn page(all: &[(Rule, Caught)]) -> String {
+    let mut page = String::from(HEAD);
+    for (rule, caught) in all {
+        // Seeds and lengths of the simulator's runs change with every change of the core; a model's trace says something.
+        let (by, length) = match caught.trace.is_empty() {
+            true => ("swarm".to_owned(), "a run of a seed".to_owned()),
+            false => (caught.by.clone(), format!("{} steps", caught.steps)),
+        };
+        let _ = writeln!(page, "| {rule:?} | {} | {by} | {length} |", rule.protects());
+    }
+    page.push_str(
+        "\n## Survivors\n\nNothing here fails without these; they stay, and deeper searches are welcome:\n\n",
+    );
+    for rule in Rule::ALL {
+        if let Err(why) = catcher(*rule) {
+            let _ = writeln!(page, "* **{rule:?}**: {} Not caught: {why}.", rule.protects());
+        }
+    }
+    page.push_str("\n## Traces\n");
+    for (rule, caught) in all.iter().filter(|(_, caught)| !caught.trace.is_empty()) {
+        let trace = caught.trace.join(", ");
+        let _ = writeln!(page, "\n**{rule:?}** ({}, {}): {trace}", caught.by, caught.wrong);
+    }
+    page
+}
+
+const HEAD: &str = "# Mutants
+
+Generated by `cargo run --release -p sim -- mutants --write`; a test compares it. Each safety rule of the core has a
+switch that only tests can turn off (`chord::rules`). With a rule off, a model of the shipped core or the simulator's
+swarm of seeds must fail; the trace of a model is a shortest one. Models: `sim/src/model`.
+
+Not rules of the core, and so without a switch:
+* *A leaderless read returns no minority's maximum*: the core has no leaderless reads. `stale_ok` reads one copy and
+  promises nothing.
+* *One ordered session per ballot*: the transport's part of the contract; the simulator breaks sessions, never their order.
+* *A replica accepts no data after a seal*: the seal is also a promise, and its leader writes nothing after it. Switched
+  off alone it changes nothing; what it is there for is switched by `PromiseBinds`, `SealIsFinished` and `SealMajority`.
+* *A candidate is asked before it is adopted*: Zave asks for it; no model that we know of shows its need.
+
+| rule | what it protects | caught by | shortest trace |
+|---|---|---|---|
+";

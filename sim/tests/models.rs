@@ -1,7 +1,7 @@
 //! The models' quick set, and every mutant.
 use chord::rules::Rule;
 use sim::{
-    model::{explore::explore, scenarios, shard::Shard},
+    model::{explore::explore, ring::RingModel, scenarios, scripts, shard::Shard},
     mutants,
 };
 
@@ -9,7 +9,7 @@ use sim::{
 const QUICK: usize = 60_000;
 
 #[test]
-fn shipped_core_keeps_its_promise_in_every_order_of_events() {
+fn shard_keeps_its_promise_in_every_order_of_events() {
     for scenario in scenarios::SHARD {
         let explored = explore(Shard::new(scenario.clone()), QUICK);
         assert!(explored.violation.is_none(), "{}: {:?}", scenario.name, explored.violation);
@@ -18,12 +18,33 @@ fn shipped_core_keeps_its_promise_in_every_order_of_events() {
 }
 
 #[test]
-fn every_mutant_is_caught() {
-    let caught = |rule: &&Rule| mutants::catcher(**rule).is_some();
-    let missed: Vec<String> = Rule::ALL
-        .iter()
-        .filter(caught)
-        .filter_map(|rule| Some(format!("{rule:?}: {}", mutants::catch(*rule).err()?)))
-        .collect();
+fn ring_repairs_from_every_state() {
+    for scenario in scenarios::RING {
+        let explored = explore(RingModel::new(scenario.clone()), QUICK / 2);
+        assert!(explored.violation.is_none(), "{}: {:?}", scenario.name, explored.violation);
+    }
+}
+
+#[test]
+fn every_mutant_is_caught_as_the_docs_say() {
+    let (mut all, mut missed) = (Vec::new(), Vec::new());
+    for rule in Rule::ALL.iter().copied().filter(|rule| mutants::catcher(*rule).is_ok()) {
+        match mutants::catch(rule) {
+            Ok(caught) => all.push((rule, caught)),
+            Err(why) => missed.push(format!("{rule:?}: {why}")),
+        }
+    }
     assert!(missed.is_empty(), "{missed:#?}");
+    let kept = std::fs::read_to_string(mutants::docs()).expect("docs/mutants.md is part of the sources");
+    let page = mutants::page(&all);
+    assert!(kept == page, "docs/mutants.md is old: cargo run --release -p sim -- mutants --write");
+}
+
+#[test]
+fn paths_are_harmless_with_every_rule_in_force() {
+    for rule in Rule::ALL {
+        if let Ok((name, steps, wrong)) = scripts::walk(*rule, None) {
+            assert_eq!(wrong, None, "{rule:?} through {name}: {steps:?}");
+        }
+    }
 }

@@ -146,8 +146,10 @@ share a clock, and hostPath volumes have no size.
 
 ";
 
-/// More seeds of the simulator.
+/// More seeds of the simulator, and the models beyond what `test` explores.
 pub fn prove(seeds: u64) -> Result<()> {
     let args = ["test", "--release", "--locked", "--package", "sim", "--", "--nocapture"];
-    check::cargo(&args, 36_000).env("SEEDS", seeds.to_string()).show()
+    check::cargo(&args, 36_000).env("SEEDS", seeds.to_string()).show()?;
+    let args = ["run", "--release", "--locked", "--package", "sim", "--", "model", "--states", "2000000"];
+    check::cargo(&args, 36_000).show()
 }

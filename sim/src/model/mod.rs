@@ -7,4 +7,5 @@ pub mod host;
 pub mod register;
 pub mod ring;
 pub mod scenarios;
+pub mod scripts;
 pub mod shard;

@@ -7,7 +7,7 @@ use chord::{
     id::{Id, between},
     io::{CallError, CallId, Output, Token},
     member::{Member, MemberState, NodeRef, View},
-    msg::{RingReply, RingRequest},
+    msg::{Neighbours, RingReply, RingRequest},
     ring::{Genesis, Ring, RingEnv, RingNews},
     rules::Rule,
     settings::Settings,
@@ -49,6 +49,11 @@ pub struct Scenario {
     pub losses: u8,
     /// A reply comes at once; failures are known by the refusal of a connection alone.
     pub prompt: bool,
+    /// Members probe. Small rings of prompt replies must hold together without.
+    pub probes: bool,
+    /// Nobody fails who leaves another member without a live successor (Zave's assumption): then there is one ring at
+    /// every moment. Without it a ring may fall in two for a while, and repairs.
+    pub one_ring: bool,
     /// The rule that the ring does without.
     pub without: Option<Rule>,
 }
@@ -87,10 +92,17 @@ struct Done {
     reply: Option<RingReply>,
 }
 
-/// A peer with its fingerprint.
+/// A peer with its fingerprint and its pointers.
 struct Sealed {
     print: u64,
+    pointers: Neighbours,
     peer: Peer,
+}
+
+impl Sealed {
+    fn new(peer: Peer) -> Arc<Sealed> {
+        Arc::new(Sealed { print: print(&peer), pointers: peer.ring.neighbours(), peer })
+    }
 }
 
 /// A question on its way, or its reply.
@@ -109,6 +121,8 @@ pub struct State {
     peers: Vec<Option<Arc<Sealed>>>,
     /// Starts of each node.
     starts: Vec<u64>,
+    /// Who was ever in the ring; its disk knows.
+    joined: u32,
     /// Left in good order.
     left: u32,
     wires: BTreeMap<(usize, CallId), Question>,
@@ -123,7 +137,8 @@ impl Hash for State {
         for peer in &self.peers {
             peer.as_ref().map(|peer| peer.print).hash(state);
         }
-        (&self.starts, self.left, &self.wires, self.fails, self.started, self.leaves, self.losses).hash(state);
+        (&self.starts, self.joined, self.left, &self.wires, self.fails, self.started, self.leaves, self.losses)
+            .hash(state);
     }
 }
 
@@ -137,9 +152,9 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, peer) in self.peers.iter().enumerate() {
             let Some(peer) = peer else { continue };
-            let pointers = peer.peer.ring.neighbours();
+            let pointers = &peer.pointers;
             let names: Vec<&str> = pointers.successors.iter().map(|node| node.name.as_str()).collect();
-            let predecessor = pointers.predecessor.map(|node| node.name);
+            let predecessor = pointers.predecessor.as_ref().map(|node| &node.name);
             writeln!(f, "n{index}: member {}, {names:?}, predecessor {predecessor:?}", pointers.member)?;
         }
         Ok(())
@@ -173,6 +188,7 @@ pub enum Action {
 pub struct RingModel {
     scenario: Scenario,
     settings: Settings,
+    ids: Vec<Id>,
     acts: Mutex<HashMap<u64, Arc<Done>>>,
 }
 
@@ -187,17 +203,18 @@ impl RingModel {
             without: scenario.without,
             ..still_settings()
         };
-        RingModel { scenario, settings, acts: Mutex::default() }
+        let ids = (0..scenario.nodes).map(|index| identity(index, 0).id()).collect();
+        RingModel { scenario, settings, ids, acts: Mutex::default() }
     }
 
     fn node(&self, state: &State, index: usize) -> NodeRef {
         NodeRef { incarnation: state.starts[index].max(1), ..identity(index, 0) }
     }
 
-    /// Those of `among` that ever were members, as everybody knows them.
-    fn view(&self, state: &State, among: impl Iterator<Item = usize>) -> View {
+    /// Those of a set that ever were members, as everybody knows them.
+    fn view(&self, state: &State, among: u32) -> View {
         let mut view = View::default();
-        for index in among.filter(|index| state.starts[*index] > 0) {
+        for index in (0..self.scenario.nodes).filter(|index| state.joined & among & (1 << index) != 0) {
             let gone = state.left & (1 << index) != 0;
             let state_of = if gone { MemberState::Left } else { MemberState::Serving };
             view.merge(Member { node: self.node(state, index), revision: 1, state: state_of });
@@ -208,25 +225,24 @@ impl RingModel {
     /// Lets a node act. `detected`: the failure detector knows who is dead.
     fn act(&self, state: &mut State, index: usize, act: Act, detected: bool) -> Option<RingReply> {
         let peer = state.peers[index].clone()?;
-        let pointers = peer.peer.ring.neighbours();
         // Only a probe looks at members that the ring does not name, and a node that looks for its ring.
-        let view = match act {
-            Act::Tick { probe, .. } if !pointers.successors.is_empty() => self.view(state, probe.into_iter()),
-            _ => self.view(state, 0..self.scenario.nodes),
+        let among = match act {
+            Act::Tick { probe, .. } if !peer.pointers.successors.is_empty() => probe.map_or(0, |other| 1 << other),
+            _ => u32::MAX,
         };
         let dead = (0..self.scenario.nodes).filter(|other| detected && state.peers[*other].is_none());
-        let suspects: BTreeSet<_> = match act {
-            Act::Down(other) => [identity(other, 0).key].into(),
-            _ => dead.map(|other| identity(other, 0).key).collect(),
-        };
-        let inputs: Vec<&Member> = view.iter().collect();
-        let key = print(&(peer.print, &act, inputs, &suspects));
+        let dead =
+            dead.fold(if let Act::Down(other) = act { 1 << other } else { 0 }, |set, other| set | (1u32 << other));
+        let key = print(&(peer.print, &act, among & state.joined, state.left, &state.starts, dead));
         let known = self.acts.lock().expect("no step panics").get(&key).cloned();
         let done = known.unwrap_or_else(|| {
-            let done = Arc::new(run(&peer.peer, act, &view, &suspects, &self.settings));
+            let suspects = (0..self.scenario.nodes).filter(|other| dead & (1 << other) != 0);
+            let suspects = suspects.map(|other| identity(other, 0).key).collect();
+            let done = Arc::new(run(&peer.peer, act, &self.view(state, among), &suspects, &self.settings));
             self.acts.lock().expect("no step panics").insert(key, done.clone());
             done
         });
+        state.joined |= u32::from(done.peer.peer.joined) << index;
         state.peers[index] = Some(done.peer.clone());
         for (call, to, request) in &done.calls {
             let process = state.starts[*to];
@@ -239,14 +255,15 @@ impl RingModel {
     fn fresh(&self, state: &mut State, index: usize) {
         state.starts[index] += 1;
         let ring = Ring::new(self.node(state, index));
-        let joined = state.starts[index] > 1;
+        let joined = state.joined & (1 << index) != 0;
         let peer = Peer { ring, joined, now: Nanos::from_millis(1000), calls: 0, open: BTreeSet::new() };
-        state.peers[index] = Some(Arc::new(Sealed { print: print(&peer), peer }));
+        state.peers[index] = Some(Sealed::new(peer));
     }
 
     fn start(&self, state: &mut State, index: usize) {
-        let live = (0..self.scenario.nodes).filter(|other| *other != index && state.peers[*other].is_some());
-        let seeds = live.map(|other| other.to_string()).collect();
+        // All names of the service; the founder has none to ask.
+        let others = (0..self.scenario.nodes).filter(|other| *other != index && state.joined > 0);
+        let seeds = others.map(|other| other.to_string()).collect();
         self.fresh(state, index);
         self.act(state, index, Act::Join(seeds), false);
     }
@@ -306,11 +323,11 @@ impl RingModel {
             }
             for index in 0..self.scenario.nodes {
                 let Some(peer) = &state.peers[index] else { continue };
-                let me = identity(index, 0).id();
-                let until = peer.peer.ring.neighbours().successors.first().map_or(me, NodeRef::id);
+                let me = self.ids[index];
+                let until = peer.pointers.successors.first().map_or(me, NodeRef::id);
                 let missing = |other: &usize| {
-                    let id = identity(*other, 0).id();
-                    *other != index && state.peers[*other].is_some() && between(me, id, until)
+                    let id = self.ids[*other];
+                    self.scenario.probes && *other != index && state.peers[*other].is_some() && between(me, id, until)
                 };
                 // It probes one after another.
                 let missing: Vec<usize> = (0..self.scenario.nodes).filter(missing).collect();
@@ -331,42 +348,53 @@ impl RingModel {
     fn is_ideal(&self, state: &State) -> bool {
         let members = self.members(state);
         let count = members.len();
-        let id_at = |place: usize| identity(members[place % count], 0).id();
+        let id_at = |place: usize| self.ids[members[place % count]];
         (0..count).all(|place| {
             let Some(peer) = &state.peers[members[place]] else { return false };
-            let pointers = peer.peer.ring.neighbours();
+            let pointers = &peer.pointers;
             let length = self.scenario.list.min(count - 1);
             let successors: Vec<Id> = pointers.successors.iter().map(NodeRef::id).collect();
             let expected: Vec<Id> = (1..=length).map(|step| id_at(place + step)).collect();
             let before = (count > 1).then(|| id_at(place + count - 1));
-            pointers.member && successors == expected && pointers.predecessor.map(|node| node.id()) == before
+            pointers.member && successors == expected && pointers.predecessor.as_ref().map(NodeRef::id) == before
         })
+    }
+
+    /// Whether a failure leaves a member without a live successor.
+    fn strands(&self, state: &State, index: usize) -> bool {
+        let live = |node: &NodeRef| {
+            let other = self.ids.iter().position(|id| *id == node.id());
+            other.is_some_and(|other| other != index && state.peers[other].as_ref().is_some_and(|p| p.pointers.member))
+        };
+        let others = state.peers.iter().flatten().map(|peer| &peer.pointers);
+        let mut others = others.filter(|pointers| pointers.member && pointers.node.id() != self.ids[index]);
+        others.any(|pointers| !pointers.successors.is_empty() && !pointers.successors.iter().any(live))
     }
 
     /// Lists in order, without repetitions and without the node itself, none too long.
     fn is_well_formed(&self, state: &State) -> bool {
         state.peers.iter().flatten().all(|peer| {
-            let pointers = peer.peer.ring.neighbours();
+            let pointers = &peer.pointers;
             let me = pointers.node.id();
             let ids: Vec<Id> = pointers.successors.iter().map(NodeRef::id).collect();
             ids.windows(2).all(|pair| between(me, pair[0], pair[1]))
                 && ids.iter().all(|id| *id != me)
                 && ids.len() <= self.scenario.list
-                && pointers.predecessor.is_none_or(|node| node.id() != me)
+                && pointers.predecessor.as_ref().is_none_or(|node| node.id() != me)
         })
     }
 
     /// Members that follow their first live successors come round on at most one circle.
     fn is_one_ring(&self, state: &State) -> bool {
         let next = |index: usize| -> Option<usize> {
-            let pointers = state.peers[index].as_ref()?.peer.ring.neighbours();
+            let pointers = &state.peers[index].as_ref()?.pointers;
             if !pointers.member {
                 return None;
             }
             let live = |node: &NodeRef| {
                 let index = node.name[1..].parse::<usize>().ok()?;
                 let peer = state.peers[index].as_ref()?;
-                peer.peer.ring.is_member().then_some(index)
+                peer.pointers.member.then_some(index)
             };
             if pointers.successors.is_empty() { Some(index) } else { pointers.successors.iter().find_map(live) }
         };
@@ -437,7 +465,7 @@ fn run(peer: &Peer, act: Act, view: &View, suspects: &BTreeSet<chord::member::Me
             _ => {}
         }
     }
-    Done { peer: Arc::new(Sealed { print: print(&peer), peer }), calls, reply }
+    Done { peer: Sealed::new(peer), calls, reply }
 }
 
 impl Model for RingModel {
@@ -449,6 +477,7 @@ impl Model for RingModel {
         let mut state = State {
             peers: vec![None; nodes],
             starts: vec![0; nodes],
+            joined: 0,
             left: 0,
             wires: BTreeMap::new(),
             fails: 0,
@@ -487,12 +516,12 @@ impl Model for RingModel {
             };
             // The last one that was ever in the ring takes the ring with it.
             let others: Vec<usize> = self.members(state).into_iter().filter(|other| *other != index).collect();
-            let joined = |other: usize| state.peers[other].as_ref().is_some_and(|peer| peer.peer.joined);
+            let joined = |other: usize| state.joined & (1 << other) != 0;
             let spare = others.into_iter().any(joined);
-            if state.fails < scenario.fails && spare {
+            if state.fails < scenario.fails && spare && !(scenario.one_ring && self.strands(state, index)) {
                 actions.push(Action::Fail(index));
             }
-            let pointers = sealed.peer.ring.neighbours();
+            let pointers = &sealed.pointers;
             if pointers.member && state.leaves < scenario.leaves && spare {
                 actions.push(Action::Leave(index));
             }
@@ -508,7 +537,7 @@ impl Model for RingModel {
             let first = pointers.successors.first();
             let until = first.map_or(me, NodeRef::id);
             for other in (0..scenario.nodes).filter(|other| *other != index) {
-                if state.starts[other] > 0 && between(me, identity(other, 0).id(), until) {
+                if scenario.probes && state.joined & (1 << other) != 0 && between(me, self.ids[other], until) {
                     actions.push(Action::Probe(index, other));
                 }
             }
@@ -575,7 +604,7 @@ impl Model for RingModel {
                 model.members(state).len() == model.scenario.nodes && model.is_ideal(state)
             }),
         ];
-        if self.scenario.prompt {
+        if self.scenario.one_ring {
             properties.push(Property::always("one ring", |model: &RingModel, state: &State| model.is_one_ring(state)));
         }
         properties

@@ -27,8 +27,8 @@ const NONE: Scenario = Scenario {
     wipes: 0,
     ends: &[],
     news: false,
+    compares: false,
     without: None,
-    depth: 0,
 };
 
 /// All scenarios of a shard.
@@ -135,12 +135,22 @@ pub const SHARD: &[Scenario] = &[
         ..NONE
     },
     Scenario {
+        name: "tombstones",
+        about: "a member misses a delete; the others compare",
+        requests: &[ask(1, 0, Ask::Delete), ask(2, 2, Ask::Get)],
+        suspects: &[(0, 2), (2, 0), (2, 1)],
+        ticks: 2,
+        breaks: 1,
+        compares: true,
+        ..NONE
+    },
+    Scenario {
         name: "rival-configurations",
         about: "three leaders, two of which seal in favour of different configurations",
         nodes: 5,
-        members: &[0, 1, 2, 3, 4],
-        change: Change { joins: &[], leaves: &[2, 3], heard: &[(0, &[2]), (1, &[2, 3]), (2, &[3])] },
-        suspects: &[(1, 0), (2, 0), (2, 1)],
+        members: &[0, 1, 3, 4],
+        change: Change { joins: &[2], leaves: &[3], heard: &[(0, &[3]), (1, &[2, 3]), (3, &[2])] },
+        suspects: &[(1, 0), (3, 0), (3, 1)],
         ..NONE
     },
 ];
@@ -156,6 +166,8 @@ const RING_NONE: ring::Scenario = ring::Scenario {
     leaves: 0,
     losses: 0,
     prompt: true,
+    probes: true,
+    one_ring: false,
     without: None,
 };
 
@@ -163,8 +175,25 @@ const RING_NONE: ring::Scenario = ring::Scenario {
 pub const RING: &[ring::Scenario] = &[
     ring::Scenario { name: "ring-2", about: "from one node", nodes: 2, fails: 3, starts: 4, ..RING_NONE },
     ring::Scenario { name: "ring-3", about: "from one node", fails: 2, starts: 4, ..RING_NONE },
-    ring::Scenario { name: "ring-4", about: "from one node", nodes: 4, fails: 1, starts: 4, ..RING_NONE },
-    ring::Scenario { name: "ring-5", about: "from four nodes", nodes: 5, members: 4, fails: 2, starts: 2, ..RING_NONE },
+    ring::Scenario {
+        name: "ring-4",
+        about: "from one node",
+        nodes: 4,
+        fails: 1,
+        starts: 4,
+        one_ring: true,
+        ..RING_NONE
+    },
+    ring::Scenario {
+        name: "ring-5",
+        about: "from four nodes",
+        nodes: 5,
+        members: 4,
+        fails: 2,
+        starts: 2,
+        one_ring: true,
+        ..RING_NONE
+    },
     ring::Scenario {
         name: "ring-6",
         about: "from five nodes",
@@ -173,6 +202,7 @@ pub const RING: &[ring::Scenario] = &[
         list: 3,
         fails: 2,
         starts: 2,
+        one_ring: true,
         ..RING_NONE
     },
     ring::Scenario {
@@ -202,6 +232,18 @@ pub const RING: &[ring::Scenario] = &[
         starts: 2,
         losses: 2,
         prompt: false,
+        ..RING_NONE
+    },
+    ring::Scenario { name: "ring-3-blind", about: "without probes", fails: 2, starts: 4, probes: false, ..RING_NONE },
+    ring::Scenario {
+        name: "ring-late-3-blind",
+        about: "late and lost replies, without probes",
+        members: 2,
+        fails: 1,
+        starts: 2,
+        losses: 2,
+        prompt: false,
+        probes: false,
         ..RING_NONE
     },
 ];

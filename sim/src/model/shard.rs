@@ -90,10 +90,10 @@ pub struct Scenario {
     pub ends: &'static [usize],
     /// Whether news of who holds and leads the shard travel; without them only requests and answers do.
     pub news: bool,
+    /// Leaders compare the replicas, and tombstones may go at once.
+    pub compares: bool,
     /// The rule that the cores do without.
     pub without: Option<Rule>,
-    /// Steps explored; 0: all there are.
-    pub depth: usize,
 }
 
 /// A client's operation.
@@ -208,11 +208,16 @@ impl Shard {
     }
 
     fn settings(&self) -> chord::settings::Settings {
+        let still = still_settings();
+        let quick = self.scenario.compares;
         chord::settings::Settings {
             replication_factor: self.scenario.factor,
             successor_list_length: 8,
+            anti_entropy_interval: if quick { Nanos::from_millis(500) } else { still.anti_entropy_interval },
+            retry_age_max: if quick { Nanos(0) } else { still.retry_age_max },
+            tombstone_min_age: if quick { Nanos(1) } else { still.tombstone_min_age },
             without: self.scenario.without,
-            ..still_settings()
+            ..still
         }
     }
 
@@ -586,7 +591,10 @@ impl Model for Shard {
     fn properties(&self) -> Vec<Property<Shard>> {
         vec![
             Property::always("linearizable", |_, state: &State| state.history.is_consistent()),
-            Property::always("sound", |_, state: &State| state.wrong.is_none()),
+            Property::always(
+                "acknowledged writes are on the disks of a majority, configurations are unique",
+                |_, state: &State| state.wrong.is_none(),
+            ),
             Property::sometimes("all clients are done", |_, state: &State| {
                 state.asked.iter().all(|asked| *asked == Asked::Closed)
             }),

@@ -55,6 +55,8 @@ pub fn ring(release: &Path, dir: &Path, ports: Ports) -> Result<Running> {
         ensure!(begun.elapsed() < START_LIMIT, "the ring does not start: {}", fs::read_to_string(log)?);
         thread::sleep(POLL);
     }
+    // The first alone takes writes before the others have joined.
+    (0..NODES).try_for_each(|node| await_answer(&ports.metrics(node), "/readyz"))?;
     Ok(ring)
 }
 

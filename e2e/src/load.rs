@@ -120,10 +120,15 @@ fn path(ring: &Ring, journal: &str) -> String {
 /// Reads every key that the journal says was acknowledged.
 pub fn verify(ring: &Ring, journal: &str) -> Result<()> {
     let done = ring.chordctl(&["--timeout", "50s", "verify", "--journal", &path(ring, journal)])?.good()?;
-    let last = done.lines().last().unwrap_or_default();
+    all_right(&done).map(|_| ())
+}
+
+/// The last line of what `chordctl verify` said; an error if a key was lost or wrong.
+fn all_right(verified: &str) -> Result<String> {
+    let last = verified.lines().last().unwrap_or_default();
     println!("    {last}");
-    ensure!(last.ends_with("lost 0, wrong 0"), "{done}");
-    Ok(())
+    ensure!(last.ends_with("lost 0, wrong 0"), "{verified}");
+    Ok(last.to_owned())
 }
 
 /// Load from a pod inside the cluster for a fixed time, then `verify` in the same pod.
@@ -149,10 +154,6 @@ impl<'a> InCluster<'a> {
         let log = self.0.first_logs()?;
         let begin = log.lines().position(|line| line == "{").with_context(|| format!("no report: {log}"))?;
         let report = Report::parse(&log.lines().skip(begin).collect::<Vec<_>>().join("\n"))?;
-        let verified = self.0.logs()?;
-        let last = verified.lines().last().unwrap_or_default();
-        println!("    {last}");
-        ensure!(last.ends_with("lost 0, wrong 0"), "{verified}");
-        Ok((report, last.to_owned()))
+        Ok((report, all_right(&self.0.logs()?)?))
     }
 }

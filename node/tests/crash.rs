@@ -1,5 +1,6 @@
 //! What crashes and rot leave of a `FjallStore`: everything that was called durable, no batch in part, nothing wrong.
 mod files;
+mod opened;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -9,22 +10,20 @@ use chord::{
         digest::{Digest, summand},
         record::{Record, Version},
     },
-    store::{Change, Seq, Store},
+    store::{Change, Store},
 };
 use chord_node::store::{self, FjallStore};
 use files::copy;
+use opened::{PATIENCE, open, settle};
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::mpsc::{Receiver, channel},
     time::Duration,
 };
 
-/// Longest time to wait for a batch to become durable.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Shards that every batch changes, alike.
 const SHARDS: u32 = 5;
 /// Keys of a shard.
@@ -34,7 +33,7 @@ const CLEARED_EVERY: u64 = 97;
 /// Batches that the writer is ahead of the disk: enough for group commits, not so many that memory fills.
 const AHEAD: u64 = 24;
 
-/// A number from the environment: `make prove` asks for more than the tests.
+/// A number from the environment, for more than the tests ask.
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
@@ -43,19 +42,6 @@ fn number(name: &str, default: u64) -> u64 {
 /// and quicker to see.
 fn in_memory() -> std::io::Result<tempfile::TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
-}
-
-fn open(dir: &Path) -> anyhow::Result<(FjallStore, Receiver<Seq>)> {
-    let (sender, persisted) = channel();
-    let store = FjallStore::open(dir, move |seq| {
-        let _ = sender.send(seq);
-    })?;
-    Ok((store, persisted))
-}
-
-fn settle(persisted: &Receiver<Seq>, seq: Seq) -> anyhow::Result<()> {
-    while persisted.recv_timeout(PATIENCE).context("the batch never became durable")? < seq {}
-    Ok(())
 }
 
 fn record(number: u64, bytes: usize) -> Record {

@@ -1,4 +1,6 @@
 //! `FjallStore`: what it shows before and after a restart, and what a crash leaves of it.
+mod opened;
+
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use chord::{
@@ -10,27 +12,7 @@ use chord::{
     store::{Change, Seq, Store},
 };
 use chord_node::store::FjallStore;
-use std::{
-    path::Path,
-    sync::mpsc::{Receiver, channel},
-    time::Duration,
-};
-
-/// Longest time to wait for a batch to become durable.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn open(dir: &Path) -> anyhow::Result<(FjallStore, Receiver<Seq>)> {
-    let (sender, persisted) = channel();
-    let store = FjallStore::open(dir, move |seq| {
-        let _ = sender.send(seq);
-    })?;
-    Ok((store, persisted))
-}
-
-fn settle(persisted: &Receiver<Seq>, seq: Seq) -> anyhow::Result<()> {
-    while persisted.recv_timeout(PATIENCE).context("the batch never became durable")? < seq {}
-    Ok(())
-}
+use opened::{PATIENCE, open, settle};
 
 fn record(seq: u64, value: Option<&[u8]>, expires_at_ms: Option<u64>) -> Record {
     let version = Version { epoch: 1, ballot: Ballot(16), seq };

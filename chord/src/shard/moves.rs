@@ -169,10 +169,15 @@ impl Shipment {
 }
 
 impl Replica {
+    /// Whether a member of the configuration that is led here lost its copy.
+    fn misses_a_copy(&self) -> bool {
+        self.leader.as_ref().is_some_and(|leader| !leader.lost.is_empty())
+    }
+
     /// Notes that the ring proposes another configuration than the present one, or that a member lost its copy.
     pub fn want_move<S: Store>(&mut self, env: &mut Env<S>) {
         let desired = env.shared.placement.of(self.shard);
-        let incomplete = self.leader.as_ref().is_some_and(|leader| !leader.lost.is_empty());
+        let incomplete = self.misses_a_copy();
         let differs = !desired.is_empty() && (incomplete || desired != self.meta.config.members.as_slice());
         if differs && self.lead().is_some() {
             env.shared.want_move.insert(self.shard);
@@ -190,7 +195,7 @@ impl Replica {
             || (env.shared.moving.len() < env.settings.moves_in_flight_max
                 && env.shared.moving_bytes() + bytes <= MOVING_BYTES_MAX);
         let reachable = members.iter().all(|member| env.is_up(member));
-        let incomplete = self.leader.as_ref().is_some_and(|leader| !leader.lost.is_empty());
+        let incomplete = self.misses_a_copy();
         let Some(lead) = self.lead() else { return };
         if members.is_empty() || (members == config.members && !incomplete) || lead.movement.is_some() {
             return;

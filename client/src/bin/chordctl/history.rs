@@ -4,6 +4,7 @@ use crate::{
     cli::{self, Global},
     connect,
     failure::{Failure, Result},
+    load::FAILED_WAIT,
     print,
 };
 use bytes::Bytes;
@@ -21,8 +22,6 @@ use std::{
 
 /// Times to live that are tried, milliseconds.
 const TTL_MS: std::ops::Range<u64> = 200..4000;
-/// Wait after an operation that failed although the client retried it.
-const FAILED_WAIT: Duration = Duration::from_millis(100);
 
 pub async fn run(global: &Global, args: cli::History) -> Result {
     let client = connect::client(global).await?;

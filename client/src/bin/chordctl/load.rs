@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const REPORT_SYNCS: u32 = 10;
 /// Wait after an operation that failed although the client retried it.
-const FAILED_WAIT: Duration = Duration::from_millis(100);
+pub const FAILED_WAIT: Duration = Duration::from_millis(100);
 
 pub async fn run(global: &Global, args: cli::Load) -> Result {
     let (journal, keys) = Journal::open(&args.journal).map_err(Failure::usage)?;

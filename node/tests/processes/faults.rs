@@ -165,7 +165,7 @@ impl Full {
         let mut file = File::create(&path).context("cannot reach the node's volume")?;
         let full = Full(path);
         let volume = rustix::fs::fstatvfs(&file)?;
-        let free_mib = volume.f_bavail * volume.f_frsize >> 20;
+        let free_mib = (volume.f_bavail * volume.f_frsize) >> 20;
         let block = vec![0; 1 << 20];
         for _ in left_mib..free_mib {
             file.write_all(&block)?;

@@ -7,6 +7,7 @@ mod fuzz;
 mod image;
 mod kubernetes;
 mod local;
+mod mutation;
 mod paths;
 mod proc;
 mod schemathesis;
@@ -61,6 +62,8 @@ enum Task {
     },
     /// Hostile input: the committed corpus, and mutations of it
     Fuzz(fuzz::Options),
+    /// Every mutant of cargo-mutants' list over the core, all compiled at once; writes docs/mutation.md
+    Mutation(mutation::Options),
     /// Files that are generated from the Rust types; a test compares them
     #[command(subcommand)]
     Gen(Generated),
@@ -98,6 +101,7 @@ fn work(task: Task) -> anyhow::Result<()> {
         Task::Prove { seeds } => test::prove(seeds),
         Task::ProveLive { rows } => test::prove_live(&rows),
         Task::Fuzz(options) => fuzz::fuzz(&options),
+        Task::Mutation(options) => mutation::mutation(&options),
         Task::Gen(Generated::Crd) => check::generate_crd(),
     }
 }

@@ -29,13 +29,19 @@ pub struct Options {
     /// Only mutants with this in their names, which begin with the file; the page is not written then
     #[arg(long)]
     filter: Option<String>,
+    /// Only tests with this in their names; survivors of these are named, and not judged
+    #[arg(long)]
+    tests: Option<String>,
     /// Judges all again, also those whose file has not changed
     #[arg(long)]
     fresh: bool,
+    /// Only mutants that have no verdict yet, not those that were missed before
+    #[arg(long)]
+    new: bool,
     /// Mutants at a time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Stops after the quick tests; survivors of these are not judged
+    /// Stops after the quick tests; survivors are named, and not judged
     #[arg(long)]
     quick: bool,
 }
@@ -56,14 +62,24 @@ impl Work<'_> {
     }
 
     /// Runs those tests that reach each mutant until one fails; gives back what survives.
-    fn judge<'m>(&self, what: &str, mutants: Vec<&'m Mutant>, tests: &[Test], effort: Effort, jobs: usize) -> Result<Vec<&'m Mutant>> {
+    fn judge<'m>(
+        &self,
+        what: &str,
+        mutants: Vec<&'m Mutant>,
+        tests: &[Test],
+        effort: Effort,
+        jobs: usize,
+    ) -> Result<Vec<&'m Mutant>> {
         let (next, survivors) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let worker = || -> Result<()> {
             while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
                 match first_failure(mutant, tests, effort)? {
                     Some((test, End::TimedOut)) => self.note(mutant, Verdict::Timeout, &test.shown())?,
                     Some((test, _)) => self.note(mutant, Verdict::Caught, &test.shown())?,
-                    None => survivors.lock().unwrap_or_else(PoisonError::into_inner).push(*mutant),
+                    None => {
+                        self.note(mutant, Verdict::Missed, what)?;
+                        survivors.lock().unwrap_or_else(PoisonError::into_inner).push(*mutant);
+                    }
                 }
                 let done = next.load(Ordering::Relaxed).min(mutants.len());
                 if done % 100 == 0 {
@@ -74,7 +90,9 @@ impl Work<'_> {
         };
         thread::scope(|scope| {
             let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         Ok(survivors.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
@@ -102,9 +120,13 @@ pub fn mutation(options: &Options) -> Result<()> {
         work.note(mutant, Verdict::Unviable, "rustc")?;
     }
     // What was missed is judged again: the tests may have changed.
-    let open = |mutant: &&Mutant| matches!(work.verdict(mutant), None | Some(Verdict::Missed));
+    let open = |mutant: &&Mutant| match work.verdict(mutant) {
+        None => true,
+        Some(verdict) => verdict == Verdict::Missed && !options.new,
+    };
     let mut left: Vec<&Mutant> = all.iter().filter(wanted).filter(open).collect();
     left.retain(|mutant| built.switched.contains(&mutant.number));
+    let part = options.tests.as_deref().unwrap_or_default();
     for effort in [Effort::Quick, Effort::Long] {
         if left.is_empty() {
             break;
@@ -113,20 +135,20 @@ pub fn mutation(options: &Options) -> Result<()> {
             Effort::Quick => ("quick tests", options.jobs),
             Effort::Long => ("long tests", 1),
         };
-        let tests = step(&format!("{what} without a mutant"), || suite::survey(&built.binaries, all.len(), effort))?;
+        let tests =
+            step(&format!("{what} without a mutant"), || suite::survey(&built.binaries, all.len(), effort, part))?;
         left = step(what, || work.judge(what, left, &tests, effort, jobs))?;
-        if options.quick {
+        if options.quick || options.tests.is_some() {
             let names: Vec<&str> = left.iter().map(|mutant| mutant.name.as_str()).collect();
             println!("{} survive the quick tests:\n{}", left.len(), names.join("\n"));
             return Ok(());
         }
     }
-    for mutant in left {
-        work.note(mutant, Verdict::Missed, "")?;
-    }
     let alone: Vec<&Mutant> =
         all.iter().filter(wanted).filter(open).filter(|mutant| built.alone.contains(&mutant.number)).collect();
-    step("mutants that need a build of their own", || alone.into_iter().try_for_each(|mutant| judge_alone(&work, mutant)))?;
+    step("mutants that need a build of their own", || {
+        alone.into_iter().try_for_each(|mutant| judge_alone(&work, mutant))
+    })?;
 
     let judged: Vec<Judged> = all
         .iter()

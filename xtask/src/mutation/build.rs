@@ -201,12 +201,7 @@ fn core_files() -> Result<Vec<String>> {
 }
 
 /// Takes out what an error of the compiler is about.
-fn blame(
-    error: &Value,
-    written: &BTreeMap<String, Schemata>,
-    built: &mut Built,
-    keep_const: &mut BTreeSet<String>,
-) {
+fn blame(error: &Value, written: &BTreeMap<String, Schemata>, built: &mut Built, keep_const: &mut BTreeSet<String>) {
     if error["code"]["code"] == "E0015" {
         // "cannot call non-const associated function `Nanos::from_millis` in constants"
         let name = error["message"].as_str().and_then(|text| text.split('`').nth(1));

@@ -199,7 +199,8 @@ pub fn rewrite(source: &str, mutants: &[&Mutant], keep_const: &BTreeSet<String>)
     let file = syn::parse_file(source).context("not Rust")?;
     let mut places = Places { keep_const: Some(keep_const), ..Places::default() };
     places.visit_file(&file);
-    let mut schemata = Schemata { text: String::new(), branches: vec![], places: vec![], unviable: vec![], alone: vec![] };
+    let mut schemata =
+        Schemata { text: String::new(), branches: vec![], places: vec![], unviable: vec![], alone: vec![] };
     let mut wraps: Vec<Wrap> = Vec::new();
     for mutant in mutants {
         let range = mutant.range(source);
@@ -221,9 +222,7 @@ pub fn rewrite(source: &str, mutants: &[&Mutant], keep_const: &BTreeSet<String>)
         }
     }
     // Outer before inner; a body before the expression that is all of it.
-    wraps.sort_by_key(|wrap| {
-        (wrap.range.start, usize::MAX - wrap.range.end, !matches!(wrap.form, Form::Body(_)))
-    });
+    wraps.sort_by_key(|wrap| (wrap.range.start, usize::MAX - wrap.range.end, !matches!(wrap.form, Form::Body(_))));
     let mut writer = Writer { source, wraps: &wraps, places: &places, out: &mut schemata };
     writer.write(0..source.len(), 0..wraps.len());
     Ok(schemata)

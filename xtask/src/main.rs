@@ -7,6 +7,7 @@ mod fuzz;
 mod image;
 mod kubernetes;
 mod local;
+mod mutation;
 mod paths;
 mod proc;
 mod schemathesis;
@@ -57,6 +58,8 @@ enum Task {
     ProveLive(test::LiveOptions),
     /// Hostile input: the committed corpus, and mutations of it
     Fuzz(fuzz::Options),
+    /// Every mutant of cargo-mutants' list over the core, all compiled at once; writes docs/mutation.md
+    Mutation(mutation::Options),
     /// Files that are generated from the Rust types; a test compares them
     #[command(subcommand)]
     Gen(Generated),
@@ -94,6 +97,7 @@ fn work(task: Task) -> anyhow::Result<()> {
         Task::Prove { seeds } => test::prove(seeds),
         Task::ProveLive(options) => test::prove_live(&options),
         Task::Fuzz(options) => fuzz::fuzz(&options),
+        Task::Mutation(options) => mutation::mutation(&options),
         Task::Gen(Generated::Crd) => check::generate_crd(),
     }
 }

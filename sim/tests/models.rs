@@ -11,7 +11,7 @@ const QUICK: usize = 60_000;
 #[test]
 fn shard_keeps_its_promise_in_every_order_of_events() {
     for scenario in scenarios::SHARD {
-        let explored = explore(Shard::new(scenario.clone()), QUICK);
+        let explored = explore(|| Shard::new(scenario.clone()), QUICK);
         assert!(explored.violation.is_none(), "{}: {:?}", scenario.name, explored.violation);
         assert!(!explored.whole || explored.never.is_none(), "{}: never {:?}", scenario.name, explored.never);
     }
@@ -20,7 +20,7 @@ fn shard_keeps_its_promise_in_every_order_of_events() {
 #[test]
 fn ring_repairs_from_every_state() {
     for scenario in scenarios::RING {
-        let explored = explore(RingModel::new(scenario.clone()), QUICK / 2);
+        let explored = explore(|| RingModel::new(scenario.clone()), QUICK / 2);
         assert!(explored.violation.is_none(), "{}: {:?}", scenario.name, explored.violation);
     }
 }

@@ -154,7 +154,17 @@ impl Host {
     pub fn start(me: NodeRef, durable: Data, now: Now, settings: Settings) -> Host {
         let store = Plain::over(durable.clone());
         let core = Core::start(now, &mut chance(), store, me, settings).expect("settings of a model are in bounds");
-        let mut host = Host { core, now, durable, leads: false, config: None, epoch: (0, false), has_left: false, persisted: 0, print: 0 };
+        let mut host = Host {
+            core,
+            now,
+            durable,
+            leads: false,
+            config: None,
+            epoch: (0, false),
+            has_left: false,
+            persisted: 0,
+            print: 0,
+        };
         host.seal();
         host
     }

@@ -224,10 +224,10 @@ pub const SHARD: &[Scenario] = &[
         nodes: 4,
         members: &[0, 1, 2, 3],
         change: Change { joins: &[], leaves: &[0], heard: &[] },
-        suspects: &[(1, 0), (2, 1)],
+        suspects: &[(1, 0), (2, 0), (2, 1)],
         wishes: &[(3, Wish::Leave)],
         news: true,
-        ticks: 2,
+        ticks: 3,
         breaks: 2,
         ..NONE
     },

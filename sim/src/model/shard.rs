@@ -291,7 +291,7 @@ impl Shard {
         let ttl_ms = (!self.scenario.ends.is_empty()).then_some(3_600_000);
         let operation = Operation::Put { key: KEY, value: Bytes::from_static(&[FIRST]), ttl_ms, op };
         let input = Input::Client { token: Token(u64::MAX), operation, deadline: Nanos(u64::MAX) };
-        self.step(&mut state, members[0], input, true, None);
+        self.step(&mut state, members[0], input, true, Some(&mut Calls::new()));
         self.rest(&mut state, Calls::new());
         let Change { joins, leaves, heard } = self.scenario.change;
         let mut calls = Calls::new();
@@ -505,9 +505,8 @@ impl Shard {
         });
         let mut wrong = None;
         if let Some((epoch, members)) = lives {
-            let gone = |member: &MemberKey| {
-                state.hosts.iter().any(|host| host.has_left && host.core.me().key == *member)
-            };
+            let gone =
+                |member: &MemberKey| state.hosts.iter().any(|host| host.has_left && host.core.me().key == *member);
             if state.configs.range(epoch..).any(|(_, members)| members.iter().any(gone)) {
                 wrong = Some("a configuration counts on a member that has left");
             }
@@ -650,7 +649,8 @@ impl Model for Shard {
             Action::Ask(index) => {
                 let request = self.scenario.requests[usize::from(index)];
                 state.history.on_invoke(request.client, request.ask).ok()?;
-                state.asked[usize::from(index)] = Asked::Open { attempt: 1, answered: false, maybe: false, since: state.ticks };
+                state.asked[usize::from(index)] =
+                    Asked::Open { attempt: 1, answered: false, maybe: false, since: state.ticks };
                 self.ask(state, index.into(), 1, request.at);
             }
             Action::Again(index) => {

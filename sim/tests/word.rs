@@ -7,7 +7,7 @@ use chord::{
     store::NodeMeta,
 };
 use sim::{
-    disk::{Data, ShardData},
+    disk::Data,
     model::host::{Act, Acts, Host, identity, still_settings},
 };
 use std::sync::Arc;
@@ -31,8 +31,9 @@ fn word_outlives_a_restart_and_an_earlier_leaders_retire() {
         operator_epoch: 0,
         members: (0..3).map(|index| member(index, MemberState::Serving)).collect(),
     };
-    let mut disk = Data { node: Some(kept), ..Data::default() };
-    disk.shards.insert(ShardId(0), ShardData { meta: Some(meta), ..ShardData::default() });
+    let mut disk = Data::default();
+    disk.shards.entry(ShardId(0)).or_default().meta = Some(meta);
+    disk.node = Some(kept);
     let host = Arc::new(Host::start(nodes[3].clone(), disk, Host::first_now(), still_settings()));
     let retire = |ballot: u64| {
         let kind = ShardKind::Retire { next: config(1, [0, 1, 2]) };

@@ -17,11 +17,11 @@ pub fn models(name: Option<&str>, states: usize, without: Option<&str>) -> ExitC
     let without = without.and_then(|without| Rule::ALL.iter().copied().find(|rule| format!("{rule:?}") == without));
     println!("{:<22} {:>10} {:>9} {:>5} {:>7}  verdict", "scenario", "states", "unique", "depth", "seconds");
     for scenario in scenarios::SHARD.iter().filter(|scenario| name.is_none_or(|name| scenario.name == name)) {
-        let explored = explore(Shard::new(shard::Scenario { without, ..scenario.clone() }), states);
+        let explored = explore(|| Shard::new(shard::Scenario { without, ..scenario.clone() }), states);
         good &= row(scenario.name, &explored);
     }
     for scenario in scenarios::RING.iter().filter(|scenario| name.is_none_or(|name| scenario.name == name)) {
-        let explored = explore(RingModel::new(ring::Scenario { without, ..scenario.clone() }), states);
+        let explored = explore(|| RingModel::new(ring::Scenario { without, ..scenario.clone() }), states);
         good &= row(scenario.name, &explored);
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }

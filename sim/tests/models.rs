@@ -18,7 +18,7 @@ fn transitions() -> usize {
 #[test]
 fn shard_keeps_its_promise_in_every_order_of_events() {
     for scenario in scenarios::SHARD {
-        let explored = explore(Shard::new(scenario.clone()), transitions());
+        let explored = explore(|| Shard::new(scenario.clone()), transitions());
         assert!(explored.violation.is_none(), "{}: {:?}", scenario.name, explored.violation);
         assert!(!explored.whole || explored.never.is_none(), "{}: never {:?}", scenario.name, explored.never);
     }
@@ -27,7 +27,7 @@ fn shard_keeps_its_promise_in_every_order_of_events() {
 #[test]
 fn ring_repairs_from_every_state() {
     for scenario in scenarios::RING {
-        let explored = explore(RingModel::new(scenario.clone()), transitions() / 2);
+        let explored = explore(|| RingModel::new(scenario.clone()), transitions() / 2);
         assert!(explored.violation.is_none(), "{}: {:?}", scenario.name, explored.violation);
     }
 }

@@ -593,7 +593,7 @@ impl Replica {
 
     /// The configuration that this node took a copy for and that may still come, with the attempt it was for. It is
     /// kept as the seal of a shard that is not held here: a leader may have sealed with this node's word.
-    fn expected(&self) -> Option<&Seal> {
+    pub fn expected(&self) -> Option<&Seal> {
         self.meta.seal.as_ref().filter(|_| !self.meta.installed)
     }
 
@@ -616,6 +616,7 @@ impl Replica {
         let covers = |seal: &Seal| epoch >= seal.next.epoch || (epoch + 1 == seal.next.epoch && ballot >= seal.ballot);
         if self.expected().is_some_and(covers) && env.is_leaving() {
             self.meta.seal = None;
+            self.incoming = None;
             self.save(env);
         }
     }

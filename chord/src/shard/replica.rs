@@ -297,9 +297,9 @@ impl Replica {
         self.step_down(env);
         self.closing = None;
         env.shared.moving.remove(&self.shard);
-        // A copy taken for a later configuration is gone, but not the word that went with it.
-        let seal =
-            self.incoming.take().and_then(|incoming| incoming.word()).filter(|seal| seal.next.epoch > next.epoch);
+        // A copy taken for a later configuration is gone, but not the word that went with it, here or before a restart.
+        let word = self.incoming.take().and_then(|incoming| incoming.word()).or_else(|| self.expected().cloned());
+        let seal = word.filter(|seal| seal.next.epoch > next.epoch);
         self.outdated_since = None;
         env.shared.learn(MapEntry { shard: self.shard, config: next.clone(), leader: None });
         let previous = std::mem::take(&mut self.meta.config.members);

@@ -20,8 +20,27 @@ pub struct Explored {
     pub seconds: f64,
 }
 
-/// Explores breadth first, on one thread so that a trace is a shortest one, at most `states_max` transitions.
-pub fn explore<M>(model: M, states_max: usize) -> Explored
+/// Explores breadth first, at most `states_max` transitions. The trace of a violation is a shortest one.
+pub fn explore<M>(make: impl Fn() -> M, states_max: usize) -> Explored
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Debug + Hash + Send + Sync + Clone + PartialEq + 'static,
+    M::Action: Debug + Send + Sync + Clone + PartialEq + 'static,
+{
+    let mut explored = explore_to(make(), states_max, usize::MAX);
+    // The checker looks at its findings from time to time only, and may have gone deeper since the first of them.
+    while let Some((_, trace)) = &explored.violation {
+        let shorter = explore_to(make(), states_max, trace.len());
+        if shorter.violation.is_none() {
+            break;
+        }
+        explored = shorter;
+    }
+    explored
+}
+
+/// Explores on one thread, no farther than to the state at `depth_max`; the first one is at 1.
+fn explore_to<M>(model: M, states_max: usize, depth_max: usize) -> Explored
 where
     M: Model + Send + Sync + 'static,
     M::State: Debug + Hash + Send + Sync + Clone + PartialEq + 'static,
@@ -30,7 +49,7 @@ where
     let start = Instant::now();
     let properties = model.properties();
     let checker = model.checker().target_state_count(states_max).finish_when(HasDiscoveries::AnyFailures);
-    let checker = checker.spawn_bfs().join();
+    let checker = checker.target_max_depth(depth_max).spawn_bfs().join();
     let found = checker.discoveries();
     let of = |expectation: Expectation| properties.iter().filter(move |property| property.expectation == expectation);
     let traces = of(Expectation::Always).filter_map(|property| {

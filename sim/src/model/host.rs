@@ -3,7 +3,7 @@ use crate::disk::{Data, Plain};
 use chord::{
     Core,
     io::{CallId, Input, Outcome, Output, Token},
-    member::{Disk, MemberKey, NodeRef},
+    member::{Disk, MemberKey, MemberState, NodeRef},
     msg::{RingReply, RingRequest, ShardMsg},
     settings::Settings,
     shard::config::Config,
@@ -36,6 +36,10 @@ pub struct Host {
     pub leads: bool,
     /// Its configuration of the shard.
     pub config: Option<Config>,
+    /// Number of the configuration that its disk knows, and whether it has installed it.
+    pub epoch: (u64, bool),
+    /// Whether it has left the ring in good order, durably.
+    pub has_left: bool,
     persisted: u64,
     print: u64,
 }
@@ -58,14 +62,26 @@ pub enum Act {
 }
 
 /// A message on a wire, known by its fingerprint.
-#[derive(Clone)]
-pub struct Letter {
+pub struct Letter<M = ShardMsg> {
     print: u64,
     /// What it says.
-    pub message: Arc<ShardMsg>,
+    pub message: Arc<M>,
 }
 
-impl Hash for Letter {
+impl<M: Hash> Letter<M> {
+    /// Puts a message on a wire.
+    pub fn new(message: M) -> Letter<M> {
+        Letter { print: print(&message), message: Arc::new(message) }
+    }
+}
+
+impl<M> Clone for Letter<M> {
+    fn clone(&self) -> Letter<M> {
+        Letter { print: self.print, message: self.message.clone() }
+    }
+}
+
+impl<M> Hash for Letter<M> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.print.hash(state);
     }
@@ -138,7 +154,17 @@ impl Host {
     pub fn start(me: NodeRef, durable: Data, now: Now, settings: Settings) -> Host {
         let store = Plain::over(durable.clone());
         let core = Core::start(now, &mut chance(), store, me, settings).expect("settings of a model are in bounds");
-        let mut host = Host { core, now, durable, leads: false, config: None, persisted: 0, print: 0 };
+        let mut host = Host {
+            core,
+            now,
+            durable,
+            leads: false,
+            config: None,
+            epoch: (0, false),
+            has_left: false,
+            persisted: 0,
+            print: 0,
+        };
         host.seal();
         host
     }
@@ -165,7 +191,7 @@ impl Host {
         for output in out {
             match output {
                 Output::Shard { to, message } => {
-                    letters.push((to.key, Letter { print: print(&message), message: Arc::new(message) }));
+                    letters.push((to.key, Letter::new(message)));
                 }
                 Output::Client { token, outcome } => answers.push((token, outcome)),
                 Output::Call { call, addr, request, .. } => calls.push((call, addr, request)),
@@ -206,6 +232,9 @@ impl Host {
         let map = self.core.shard_map();
         let leader = map.first().and_then(|entry| entry.config.members.get(entry.leader? as usize));
         self.leads = leader == Some(&self.core.me().key);
+        let kept = self.durable.shards.values().find_map(|data| data.meta.as_ref());
+        self.epoch = kept.map_or((0, false), |meta| (meta.config.epoch, meta.installed));
+        self.has_left = self.durable.node.as_ref().is_some_and(|kept| kept.node.state == MemberState::Left);
         self.config = self.core.store().metas().into_iter().next().map(|(_, meta)| meta.config);
     }
 }

@@ -2,7 +2,7 @@
 use super::{
     register::Ask,
     ring,
-    shard::{Change, Request, Scenario},
+    shard::{Change, Request, Scenario, Wish},
 };
 use chord::rules::Rule;
 
@@ -26,8 +26,11 @@ const NONE: Scenario = Scenario {
     crashes: 0,
     wipes: 0,
     ends: &[],
+    wishes: &[],
+    rumors: false,
+    deaf: false,
     news: false,
-    compares: false,
+    compares: None,
     without: None,
 };
 
@@ -141,7 +144,7 @@ pub const SHARD: &[Scenario] = &[
         suspects: &[(0, 2), (2, 0), (2, 1)],
         ticks: 2,
         breaks: 1,
-        compares: true,
+        compares: Some(0),
         ..NONE
     },
     Scenario {
@@ -151,6 +154,93 @@ pub const SHARD: &[Scenario] = &[
         members: &[0, 1, 3, 4],
         change: Change { joins: &[2], leaves: &[3], heard: &[(0, &[3]), (1, &[2, 3]), (3, &[2])] },
         suspects: &[(1, 0), (3, 0), (3, 1)],
+        ..NONE
+    },
+    Scenario {
+        name: "compare-and-set",
+        about: "two leaders; each compares with the first value and sets",
+        requests: &[ask(1, 0, Ask::Cas(b'b')), ask(2, 1, Ask::Cas(b'c')), ask(3, 1, Ask::Get)],
+        suspects: &[(1, 0)],
+        ..NONE
+    },
+    Scenario {
+        name: "next-leader-writes",
+        about: "{0,1,2} to {1,2,3} by one leader, while the next one writes",
+        nodes: 4,
+        members: &[0, 1, 2, 3],
+        change: Change { joins: &[], leaves: &[0], heard: &[] },
+        requests: &[ask(1, 1, Ask::Put(b'b')), ask(2, 2, Ask::Get)],
+        suspects: &[(1, 0)],
+        ..NONE
+    },
+    Scenario {
+        name: "old-leader-writes",
+        about: "{0,1,2} to {0,1,3} by the next leader, while the one before writes",
+        nodes: 4,
+        members: &[0, 1, 2, 3],
+        change: Change { joins: &[], leaves: &[2], heard: &[(1, &[2])] },
+        requests: &[ask(1, 0, Ask::Get), ask(2, 0, Ask::Put(b'b'))],
+        suspects: &[(1, 0)],
+        ticks: 1,
+        breaks: 1,
+        ..NONE
+    },
+    Scenario {
+        name: "late-retry",
+        about: "a delete is sent again after its tombstone was seen everywhere",
+        nodes: 2,
+        members: &[0, 1],
+        factor: 2,
+        requests: &[Request { client: 1, at: 0, ask: Ask::Delete, again: Some(0) }, ask(2, 0, Ask::Get)],
+        ticks: 4,
+        compares: Some(1),
+        deaf: true,
+        ..NONE
+    },
+    Scenario {
+        name: "change-of-mind",
+        about: "a member is told to leave and to stay, and crashes before its disk has caught up",
+        wishes: &[(1, Wish::Leave), (1, Wish::Stay)],
+        rumors: true,
+        ticks: 3,
+        crashes: 1,
+        ..NONE
+    },
+    Scenario {
+        name: "leave",
+        about: "a member leaves under load",
+        nodes: 4,
+        members: &[0, 1, 2, 3],
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 0, Ask::Get)],
+        wishes: &[(1, Wish::Leave)],
+        rumors: true,
+        news: true,
+        ticks: 3,
+        ..NONE
+    },
+    Scenario {
+        name: "newcomer-leaves",
+        about: "{0,1,2} to {1,2,3} by one leader and the third, while the newcomer leaves",
+        nodes: 4,
+        members: &[0, 1, 2, 3],
+        change: Change { joins: &[], leaves: &[0], heard: &[] },
+        suspects: &[(1, 0), (2, 0), (2, 1)],
+        wishes: &[(3, Wish::Leave)],
+        news: true,
+        ticks: 3,
+        breaks: 2,
+        ..NONE
+    },
+    Scenario {
+        name: "given-up",
+        about: "{0,1,2} to {0,2,3}, given up and begun anew, while the newcomer leaves",
+        nodes: 4,
+        members: &[0, 1, 2, 3],
+        change: Change { joins: &[], leaves: &[1], heard: &[(0, &[1])] },
+        wishes: &[(1, Wish::Stay), (1, Wish::Leave), (3, Wish::Leave)],
+        rumors: true,
+        news: true,
+        ticks: 6,
         ..NONE
     },
 ];

@@ -46,6 +46,15 @@ pub struct Change {
     pub heard: &'static [(usize, &'static [usize])],
 }
 
+/// What the operator wants of a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// That it leaves.
+    Leave,
+    /// That it stays after all.
+    Stay,
+}
+
 /// Something a client does.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
@@ -88,10 +97,16 @@ pub struct Scenario {
     pub wipes: u8,
     /// The first value's time ends, by the clock of these nodes.
     pub ends: &'static [usize],
+    /// What the operator wants of whom, for each member in this order.
+    pub wishes: &'static [(usize, Wish)],
+    /// Whether what members say of themselves travels.
+    pub rumors: bool,
+    /// Whether the first answer to an operation that is sent again is lost.
+    pub deaf: bool,
     /// Whether news of who holds and leads the shard travel; without them only requests and answers do.
     pub news: bool,
-    /// Leaders compare the replicas, and tombstones may go at once.
-    pub compares: bool,
+    /// Leaders compare the replicas with every tick, and tombstones may go after so many. No retry is older by then.
+    pub compares: Option<u64>,
     /// The rule that the cores do without.
     pub without: Option<Rule>,
 }
@@ -100,11 +115,13 @@ pub struct Scenario {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Asked {
     Not,
-    /// With the attempt that counts, whether it is answered, and whether an attempt may have had effect.
+    /// With the attempt that counts, whether it is answered, whether an attempt may have had effect, and since which
+    /// tick.
     Open {
         attempt: u8,
         answered: bool,
         maybe: bool,
+        since: u8,
     },
     Closed,
     /// Its client will never know.
@@ -134,6 +151,12 @@ pub enum Action {
     Wipe(u8),
     /// By a node's clock the first value has ended.
     End(u8),
+    /// The operator tells a member to leave.
+    Leave(u8),
+    /// The operator tells a member to stay after all.
+    Stay(u8),
+    /// What a member last told another one of members arrives.
+    Rumor(u8, u8),
 }
 
 /// All there is at one moment.
@@ -141,9 +164,13 @@ pub enum Action {
 pub struct State {
     hosts: Vec<Arc<Host>>,
     wires: BTreeMap<(u8, u8), Vec<Letter>>,
+    rumors: BTreeMap<(u8, u8), Letter<RingRequest>>,
     asked: Vec<Asked>,
     history: LinearizabilityTester<u8, Register>,
     configs: BTreeMap<u64, Vec<MemberKey>>,
+    /// Newest version of a write that was acknowledged.
+    acknowledged: Version,
+    wished: u8,
     suspected: u32,
     ended: u8,
     ticks: u8,
@@ -163,7 +190,8 @@ impl State {
 
 impl Hash for State {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.hosts, &self.wires, &self.asked, &self.history, &self.configs).hash(state);
+        (&self.hosts, &self.wires, &self.rumors, &self.asked, &self.history, &self.configs).hash(state);
+        (self.acknowledged, self.wished).hash(state);
         (self.suspected, self.ended, self.ticks, self.breaks, self.crashes, self.wipes, self.wrong).hash(state);
     }
 }
@@ -196,8 +224,9 @@ impl Shard {
     /// Prepares a scenario: founds the ring, lets the members join and writes the first value.
     pub fn new(scenario: Scenario) -> Shard {
         let mut shard = Shard { scenario, begin: None, acts: Acts::default(), first: Version::default() };
-        let state = shard.prepare();
+        let mut state = shard.prepare();
         shard.first = state.hosts[0].core.store().get(SHARD, &KEY).map(|record| record.revision).unwrap_or_default();
+        state.acknowledged = shard.first;
         shard.begin = Some(state);
         shard
     }
@@ -209,13 +238,16 @@ impl Shard {
 
     fn settings(&self) -> chord::settings::Settings {
         let still = still_settings();
-        let quick = self.scenario.compares;
+        let (anti_entropy_interval, retry_age_max, tombstone_min_age) = match self.scenario.compares {
+            Some(ticks) => (Nanos::from_millis(500), Nanos(ticks * TICK.0), Nanos(ticks * TICK.0 + 1)),
+            None => (still.anti_entropy_interval, still.retry_age_max, still.tombstone_min_age),
+        };
         chord::settings::Settings {
             replication_factor: self.scenario.factor,
             successor_list_length: 8,
-            anti_entropy_interval: if quick { Nanos::from_millis(500) } else { still.anti_entropy_interval },
-            retry_age_max: if quick { Nanos(0) } else { still.retry_age_max },
-            tombstone_min_age: if quick { Nanos(1) } else { still.tombstone_min_age },
+            anti_entropy_interval,
+            retry_age_max,
+            tombstone_min_age,
             without: self.scenario.without,
             ..still
         }
@@ -230,9 +262,12 @@ impl Shard {
         let mut state = State {
             hosts: (0..self.scenario.nodes).map(host).collect(),
             wires: BTreeMap::new(),
+            rumors: BTreeMap::new(),
             asked: vec![Asked::Not; self.scenario.requests.len()],
             history: LinearizabilityTester::new(register),
             configs: BTreeMap::new(),
+            acknowledged: Version::default(),
+            wished: 0,
             suspected: 0,
             ended: 0,
             ticks: 0,
@@ -247,25 +282,25 @@ impl Shard {
         }
         let members = self.scenario.members;
         let join = AdminAction::Join { seeds: vec![members[0].to_string()], ring_id: None };
-        self.admin(&mut state, members[0], AdminAction::Bootstrap { ring_id: 7 }, &mut calls);
+        self.admin(&mut state, members[0], AdminAction::Bootstrap { ring_id: 7 }, Some(&mut calls));
         for index in &members[1..] {
-            self.admin(&mut state, *index, join.clone(), &mut calls);
+            self.admin(&mut state, *index, join.clone(), Some(&mut calls));
         }
         self.rest(&mut state, calls);
         let op = Retryable { id: OpId { client: 99, number: 1 }, retry: false, age: Nanos(0) };
         let ttl_ms = (!self.scenario.ends.is_empty()).then_some(3_600_000);
         let operation = Operation::Put { key: KEY, value: Bytes::from_static(&[FIRST]), ttl_ms, op };
         let input = Input::Client { token: Token(u64::MAX), operation, deadline: Nanos(u64::MAX) };
-        self.step(&mut state, members[0], input, true, None);
+        self.step(&mut state, members[0], input, true, Some(&mut Calls::new()));
         self.rest(&mut state, Calls::new());
         let Change { joins, leaves, heard } = self.scenario.change;
         let mut calls = Calls::new();
         for index in joins {
-            self.admin(&mut state, *index, join.clone(), &mut calls);
+            self.admin(&mut state, *index, join.clone(), Some(&mut calls));
             self.answer_calls(&mut state, &mut calls, false);
         }
         for index in leaves {
-            self.admin(&mut state, *index, AdminAction::Leave, &mut Calls::new());
+            self.admin(&mut state, *index, AdminAction::Leave, Some(&mut Calls::new()));
         }
         for (index, others) in heard {
             let own = |other: &usize| {
@@ -280,9 +315,10 @@ impl Shard {
         state
     }
 
-    fn admin(&self, state: &mut State, index: usize, action: AdminAction, calls: &mut Calls) {
+    fn admin(&self, state: &mut State, index: usize, action: AdminAction, calls: Option<&mut Calls>) {
         let request = chord::io::AdminRequest { operator_epoch: None, disk: None, action };
-        self.step(state, index, Input::Admin { token: Token(0), request }, true, Some(calls));
+        let sync = calls.is_some() || self.syncs();
+        self.step(state, index, Input::Admin { token: Token(0), request }, sync, calls);
     }
 
     /// Everything arrives and every timer fires, until each member serves and nothing is under way.
@@ -374,8 +410,23 @@ impl Shard {
         }
         if let Some(calls) = calls {
             calls.extend(done.calls.iter().map(|(call, addr, request)| (index, *call, addr.clone(), request.clone())));
+        } else {
+            if self.scenario.rumors {
+                self.spread(state, index, &done.calls);
+            }
+            self.look(state);
         }
         done.reply.clone()
+    }
+
+    /// What a node tells of members is on its way, the last word of each to each.
+    fn spread(&self, state: &mut State, index: usize, calls: &[(CallId, String, RingRequest)]) {
+        for (_, addr, request) in calls {
+            let RingRequest::Gossip { rumors, .. } = request else { continue };
+            if let (Ok(to), false) = (addr.parse::<u8>(), rumors.is_empty()) {
+                state.rumors.insert((index as u8, to), Letter::new(request.clone()));
+            }
+        }
     }
 
     fn deliver(&self, state: &mut State, from: u8, to: u8, sync: bool, calls: Option<&mut Calls>) {
@@ -388,8 +439,8 @@ impl Shard {
     fn on_answer(&self, state: &mut State, token: Token, outcome: &Outcome) {
         let (index, attempt) = ((token.0 / 4) as usize, (token.0 % 4) as u8);
         let Some(request) = self.scenario.requests.get(index) else { return };
-        let Asked::Open { attempt: counts, answered: false, maybe } = state.asked[index] else { return };
-        if attempt != counts {
+        let Asked::Open { attempt: counts, answered: false, maybe, since } = state.asked[index] else { return };
+        if attempt != counts || (self.scenario.deaf && request.again.is_some() && attempt == 1) {
             return;
         }
         let value = |bytes: &Bytes| bytes.first().copied();
@@ -408,7 +459,7 @@ impl Shard {
                 self.close(state, index, Some(told));
             }
             None if request.again.is_some() && attempt == 1 => {
-                state.asked[index] = Asked::Open { attempt, answered: true, maybe };
+                state.asked[index] = Asked::Open { attempt, answered: true, maybe, since };
             }
             None => self.close(state, index, (!maybe).then_some(Told::Nothing)),
         }
@@ -424,7 +475,7 @@ impl Shard {
         }
     }
 
-    /// A write that is acknowledged is on the disks of a majority at that very moment.
+    /// A write that is acknowledged is on the disks of a majority of its configuration at that very moment.
     fn look_at_disks(&self, state: &mut State, attempt: u8, outcome: &Outcome) {
         let version = match outcome {
             Outcome::Written(version) | Outcome::Compared { applied: true, revision: Some(version) } => *version,
@@ -434,19 +485,57 @@ impl Shard {
             return;
         }
         let Some(members) = state.configs.get(&version.epoch) else { return };
-        let holds = |member: &&MemberKey| {
-            let host = state.hosts.iter().find(|host| host.core.me().key == **member);
-            host.is_some_and(|host| holds(&host.durable, version))
+        let holds = |host: &&Arc<Host>| {
+            members.contains(&host.core.me().key) && (host.epoch.0 > version.epoch || holds(&host.durable, version))
         };
-        if members.iter().filter(holds).count() <= members.len() / 2 {
+        if state.hosts.iter().filter(holds).count() <= members.len() / 2 {
             state.wrong = Some("a write was acknowledged that is not on the disks of a majority");
         }
+        state.acknowledged = state.acknowledged.max(version);
+    }
+
+    /// What must hold whatever happened: the configuration that lives counts on nobody who has left, a majority of it
+    /// holds what was acknowledged, and nobody is believed to have said of itself what it does not know.
+    fn look(&self, state: &mut State) {
+        let is_there = |host: &&Arc<Host>, epoch: u64, members: &[MemberKey]| {
+            host.epoch.1 && host.epoch.0 >= epoch && members.contains(&host.core.me().key)
+        };
+        let lives = state.configs.iter().rev().find(|(epoch, members)| {
+            state.hosts.iter().filter(|host| is_there(host, **epoch, members)).count() > members.len() / 2
+        });
+        let mut wrong = None;
+        if let Some((epoch, members)) = lives {
+            let gone =
+                |member: &MemberKey| state.hosts.iter().any(|host| host.has_left && host.core.me().key == *member);
+            if state.configs.range(epoch..).any(|(_, members)| members.iter().any(gone)) {
+                wrong = Some("a configuration counts on a member that has left");
+            }
+            let there = state.hosts.iter().filter(|host| is_there(host, *epoch, members));
+            let lasts = self.scenario.wipes == 0 && self.scenario.compares.is_none();
+            if lasts && there.filter(|host| holds(&host.durable, state.acknowledged)).count() <= members.len() / 2 {
+                wrong = Some("the configuration that lives lacks a write that was acknowledged");
+            }
+        }
+        if self.scenario.rumors {
+            let own = |key: &MemberKey| state.hosts.iter().find(|host| host.core.me().key == *key);
+            let invented = |member: &Member| {
+                let known = own(&member.node.key).and_then(|host| host.core.view().get(&member.node.key));
+                known.is_some_and(|known| (known.revision, known.state) < (member.revision, member.state))
+            };
+            if state.hosts.iter().any(|host| host.core.view().iter().any(invented)) {
+                wrong = Some("a member contradicts what it said of itself");
+            }
+        }
+        state.wrong = state.wrong.or(wrong);
     }
 
     fn ask(&self, state: &mut State, index: usize, attempt: u8, at: usize) {
         let request = self.scenario.requests[index];
         let id = OpId { client: u128::from(request.client), number: index as u64 + 1 };
-        let op = Retryable { id, retry: attempt > 1, age: Nanos(0) };
+        // No node's clock has gone farther since the first attempt.
+        let Asked::Open { since, .. } = state.asked[index] else { return };
+        let age = Nanos(u64::from(state.ticks - since) * TICK.0);
+        let op = Retryable { id, retry: attempt > 1, age };
         let bytes = |value: Value| Bytes::copy_from_slice(&[value]);
         let operation = match request.ask {
             Ask::Get => Operation::Get { key: KEY, stale_ok: false },
@@ -465,9 +554,8 @@ impl Shard {
 }
 
 fn holds(disk: &Data, version: Version) -> bool {
-    let Some(data) = disk.shards.get(&SHARD) else { return false };
-    let epoch = data.meta.as_ref().map_or(0, |meta| meta.config.epoch);
-    epoch > version.epoch || data.records.get(&KEY).is_some_and(|record| record.version >= version)
+    let record = disk.shards.get(&SHARD).and_then(|data| data.records.get(&KEY));
+    record.is_some_and(|record| record.version >= version)
 }
 
 /// No two configurations of one number.
@@ -512,6 +600,18 @@ impl Model for Shard {
                 actions.push(Action::Suspect(*by as u8, *of as u8));
             }
         }
+        let next = |node: usize| {
+            let mut open = scenario.wishes.iter().enumerate().filter(|(_, (of, _))| *of == node);
+            open.find(|(bit, _)| state.wished & (1 << bit) == 0).map(|(_, (_, wish))| *wish)
+        };
+        for node in 0..scenario.nodes {
+            match next(node) {
+                Some(Wish::Leave) => actions.push(Action::Leave(node as u8)),
+                Some(Wish::Stay) => actions.push(Action::Stay(node as u8)),
+                None => {}
+            }
+        }
+        actions.extend(state.rumors.keys().map(|(from, to)| Action::Rumor(*from, *to)));
         for index in scenario.ends.iter().filter(|index| state.ended & (1 << **index) == 0) {
             actions.push(Action::End(*index as u8));
         }
@@ -549,15 +649,16 @@ impl Model for Shard {
             Action::Ask(index) => {
                 let request = self.scenario.requests[usize::from(index)];
                 state.history.on_invoke(request.client, request.ask).ok()?;
-                state.asked[usize::from(index)] = Asked::Open { attempt: 1, answered: false, maybe: false };
+                state.asked[usize::from(index)] =
+                    Asked::Open { attempt: 1, answered: false, maybe: false, since: state.ticks };
                 self.ask(state, index.into(), 1, request.at);
             }
             Action::Again(index) => {
                 let at = self.scenario.requests[usize::from(index)].again?;
-                let Asked::Open { answered, maybe, .. } = state.asked[usize::from(index)] else { return None };
+                let Asked::Open { answered, maybe, since, .. } = state.asked[usize::from(index)] else { return None };
                 // An attempt that was given up may have had effect.
                 let maybe = maybe || !answered;
-                state.asked[usize::from(index)] = Asked::Open { attempt: 2, answered: false, maybe };
+                state.asked[usize::from(index)] = Asked::Open { attempt: 2, answered: false, maybe, since };
                 self.ask(state, index.into(), 2, at);
             }
             Action::Tick(index) => {
@@ -577,12 +678,18 @@ impl Model for Shard {
                 self.restart(state, index, identity(index.into(), 1), Data::default());
                 let mut calls = Calls::new();
                 let join = AdminAction::Join { seeds: vec!["0".into()], ring_id: None };
-                self.admin(state, index.into(), join, &mut calls);
+                self.admin(state, index.into(), join, Some(&mut calls));
                 self.answer_calls(state, &mut calls, true);
             }
             Action::End(index) => {
                 state.ended |= 1 << index;
                 self.act(state, index.into(), Act::Wait(Nanos(0), 7_200_000, self.syncs()), None);
+            }
+            Action::Leave(node) => self.wish(state, node, Wish::Leave, AdminAction::Leave)?,
+            Action::Stay(node) => self.wish(state, node, Wish::Stay, AdminAction::AbortLeave)?,
+            Action::Rumor(from, to) => {
+                let request = (*state.rumors.remove(&(from, to))?.message).clone();
+                self.step(state, to.into(), Input::Ring { token: Token(1), request }, self.syncs(), None);
             }
         }
         Some(next)
@@ -592,7 +699,7 @@ impl Model for Shard {
         vec![
             Property::always("linearizable", |_, state: &State| state.history.is_consistent()),
             Property::always(
-                "acknowledged writes are on the disks of a majority, configurations are unique",
+                "acknowledged writes stay, configurations are unique and count on nobody who has left",
                 |_, state: &State| state.wrong.is_none(),
             ),
             Property::sometimes("all clients are done", |_, state: &State| {
@@ -603,6 +710,15 @@ impl Model for Shard {
 }
 
 impl Shard {
+    fn wish(&self, state: &mut State, node: u8, wish: Wish, action: AdminAction) -> Option<()> {
+        let open = |bit: &usize| state.wished & (1 << bit) == 0;
+        let mut bits = (0..self.scenario.wishes.len()).filter(open);
+        let bit = bits.find(|bit| self.scenario.wishes[*bit] == (usize::from(node), wish))?;
+        state.wished |= 1 << bit;
+        self.admin(state, node.into(), action, None);
+        Some(())
+    }
+
     /// What is on a wire is lost, and the sender hears of it.
     fn break_session(&self, state: &mut State, from: u8, to: u8) {
         if state.wires.remove(&(from, to)).is_some() {
@@ -614,6 +730,7 @@ impl Shard {
     /// A process ends and another one starts, over `disk`.
     fn restart(&self, state: &mut State, index: u8, me: chord::member::NodeRef, disk: Data) {
         state.wires.retain(|(from, _), _| *from != index);
+        state.rumors.retain(|(from, to), _| *from != index && *to != index);
         for from in 0..self.scenario.nodes as u8 {
             self.break_session(state, from, index);
         }

@@ -21,7 +21,8 @@ pub struct Args {
     /// Write nothing; fail when what is committed differs from what comes out.
     #[arg(long, conflicts_with = "quick")]
     check: bool,
-    /// Only one figure: path, load, virtual, balanced, dead, repair, failing, churn or scale; writes nothing.
+    /// Only one figure: path, load, virtual, balanced, dead, repair, failing, churn, scale or
+    /// latency; writes nothing.
     #[arg(long, conflicts_with = "check")]
     only: Option<String>,
 }
@@ -46,7 +47,7 @@ type Make = fn(Size, &mut ChaCha8Rng) -> Figure;
 
 /// All figures in order, with a word to pick them by. Each has a seed of its own, so that a change of one leaves the
 /// others as they are.
-const FIGURES: [(&str, Make); 9] = [
+const FIGURES: [(&str, Make); 10] = [
     ("path", paths::path_length),
     ("load", load::load),
     ("virtual", load::virtual_nodes),
@@ -56,6 +57,7 @@ const FIGURES: [(&str, Make); 9] = [
     ("failing", churn::failing_lookups),
     ("churn", churn::churning),
     ("scale", churn::scale),
+    ("latency", churn::latency),
 ];
 
 /// Makes the figures that have `only` in their word, one after the other.

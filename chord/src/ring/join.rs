@@ -60,6 +60,7 @@ impl Ring {
         if self.joining.is_none() {
             self.member = false;
             self.alone = false;
+            (self.stab, self.rect) = (None, None);
             self.news.push(RingNews::Rejoining);
             self.join(Vec::new(), env.genesis.map(|genesis| genesis.ring_id), env);
         }
@@ -126,6 +127,9 @@ impl Ring {
                     None => vec![predecessor.clone()],
                 };
                 self.become_member(list, Some(predecessor), env);
+                // Whoever joined in between, right before this node, has notified it already.
+                self.rectify(env);
+                self.notify_first(env);
                 if env.genesis.is_none() {
                     let genesis = Genesis { ring_id, shards, replication_factor };
                     self.news.push(RingNews::Joined { genesis, members });

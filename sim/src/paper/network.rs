@@ -17,8 +17,10 @@ use std::{
     collections::{BTreeMap, BinaryHeap, VecDeque},
 };
 
-/// Least and most time of a message, ns: 50 ms on average.
-const DELAY: (u64, u64) = (10_000_000, 90_000_000);
+/// Least and most time of a message, ns.
+type Delay = (u64, u64);
+/// 50 ms on average.
+const DELAY: Delay = (10_000_000, 90_000_000);
 /// One second, ns.
 pub const SECOND: u64 = 1_000_000_000;
 /// Time after which a user tries again, ns, and how often.
@@ -47,6 +49,9 @@ pub struct Lookup {
     from: usize,
     /// Who owned the target when it began.
     owner: Id,
+    /// When it began, and how long it took, ns.
+    began: u64,
+    pub took: u64,
     attempts: u32,
     /// Contacts of the first attempt that did not answer.
     pub silences: u32,
@@ -77,6 +82,7 @@ pub struct Network {
     patience: VecDeque<Patience>,
     seq: u64,
     now: u64,
+    delay: Delay,
     run: u64,
     /// All there ever were.
     pub lookups: Vec<Lookup>,
@@ -118,6 +124,7 @@ impl Network {
             patience: VecDeque::new(),
             seq: 0,
             now: 0,
+            delay: DELAY,
             run,
             lookups: Vec::new(),
             by_target: BTreeMap::new(),
@@ -131,6 +138,11 @@ impl Network {
             network.plan(at, Event::Wake(number));
         }
         network
+    }
+
+    /// The same, with other times of messages.
+    pub fn delayed(self, delay: Delay) -> Network {
+        Network { delay, ..self }
     }
 
     fn add(&mut self, me: NodeRef, ring: Ring, genesis: Option<Genesis>) -> usize {
@@ -218,7 +230,7 @@ impl Network {
     }
 
     fn arrival(&mut self) -> u64 {
-        self.now + self.around.rng.random_range(DELAY.0..=DELAY.1)
+        self.now + self.around.rng.random_range(self.delay.0..=self.delay.1)
     }
 
     /// One step of a node's ring, and what it wants done; `None` when the node is gone.
@@ -327,6 +339,8 @@ impl Network {
             target,
             from,
             owner,
+            began: self.now,
+            took: 0,
             attempts,
             silences,
             contacts,
@@ -362,6 +376,7 @@ impl Network {
             return self.plan(self.now + AGAIN.0, Event::Again(number));
         }
         lookup.over = true;
+        lookup.took = self.now - lookup.began;
         self.by_target.remove(&lookup.target);
     }
 

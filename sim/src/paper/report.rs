@@ -76,6 +76,10 @@ impl Distribution {
         values.sort_unstable();
         Distribution { values }
     }
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
     /// 0 when there are none.
     pub fn mean(&self) -> f64 {
         self.values.iter().map(|value| f64::from(*value)).sum::<f64>() / self.values.len().max(1) as f64

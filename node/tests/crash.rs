@@ -308,6 +308,27 @@ fn journal_cut_anywhere_gives_a_whole_prefix() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Goal: a batch of which not all sectors reached the disk before the power went is gone as a whole, and nothing else
+/// is. Method: each sector of the last batch is emptied.
+#[test]
+fn batch_that_lacks_a_sector_is_a_torn_one() -> anyhow::Result<()> {
+    const SECTOR: usize = 512;
+    let root = in_memory()?;
+    let whole = crashed(root.path(), 2, 1500)?;
+    let (path, bytes) = journal(&whole)?;
+    let name = path.file_name().context("a file name")?;
+    let last = ends(&bytes)[0].next_multiple_of(SECTOR)..bytes.len() - SECTOR;
+    ensure!(last.len() > 8 * SECTOR, "the last batch is too small: {last:?}");
+    for at in last.step_by(SECTOR) {
+        let mut torn = bytes.clone();
+        torn[at..at + SECTOR].fill(0);
+        let dir = spoilt(&whole, root.path(), |dir| Ok(fs::write(dir.join(name), torn)?))?;
+        let found = examine(&dir, 1500).with_context(|| format!("the sector at {at} is empty"))?;
+        ensure!(found == 1, "the sector at {at} is empty, and batch {found} is the last");
+    }
+    Ok(())
+}
+
 /// What became of a store with a flipped byte.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Found {

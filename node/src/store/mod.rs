@@ -10,6 +10,7 @@
 mod commit;
 pub mod format;
 mod journal;
+mod manifest;
 mod rebuild;
 mod scrub;
 
@@ -155,6 +156,7 @@ impl FjallStore {
     /// When fjall cannot open the directory, or what is there is damaged where the ring cannot repair it.
     pub fn open(dir: &Path, persisted: impl Fn(Seq) + Send + 'static) -> anyhow::Result<FjallStore> {
         journal::check(dir)?;
+        manifest::check(dir)?;
         rebuild::if_marked(dir)?;
         FjallStore::open_plain(dir, persisted)
     }

@@ -531,13 +531,13 @@ fn killed_while_sealing_anew_loses_nothing() -> anyhow::Result<()> {
     let mut rounds = 1..200;
     while left > 0 {
         let round = rounds.next().with_context(|| format!("{left} of {all} are never sealed anew"))?;
-        scrubbed(&dir, Duration::from_millis(15 * round))?;
+        scrubbed(&dir, Duration::from_millis(30 * round))?;
         ensure!(examine(&dir, bytes)? == count, "round {round} lost batches");
         let before = std::mem::replace(&mut left, of_format_1(&dir)?.0);
         ensure!(left <= before, "round {round}: {before} were old, and {left} are");
         seen.insert(left);
     }
-    ensure!(seen.len() > 2, "no process was killed on its way: {seen:?}");
+    ensure!(seen.iter().any(|left| (1..all).contains(left)), "no process was killed on its way: {seen:?}");
 
     for (at, bit) in [(0, 1), (0, 2), (1, 1), (5, 1), (40, 128), (15_000, 16)] {
         let dir = spoilt(&dir, root.path(), |dir| {

@@ -8,8 +8,9 @@ mod mutate;
 pub use crate::core::core;
 pub use mutate::Mutator;
 
+use chord::shard::config::ShardId;
 use chord_gateway::{query, sandbox::schema::Command, schema::ClientMessage};
-use chord_node::store::format;
+use chord_node::store::format::{self, Kind};
 use chord_operator::api::{spec::ChordRingSpec, validate};
 
 /// A function of bytes; its name is that of its corpus.
@@ -22,26 +23,26 @@ pub const TARGETS: [Target; 4] = [("core", core), ("gateway", gateway), ("spec",
 /// else gets past the checksum. What can be read is written as it was read.
 pub fn store(data: &[u8]) {
     let Some((kind, body)) = data.split_first() else { return };
-    let sealed = [&[format::FORMAT][..], &crc32fast::hash(body).to_le_bytes(), body].concat();
+    let (key, shard) = (b"key", ShardId(7));
     match kind % 3 {
         0 => {
-            if let Ok(record) = format::decode_record(&sealed) {
-                assert_eq!(format::decode_record(&format::encode_record(&record)), Ok(record));
+            if let Ok(record) = format::decode_record(key, &format::seal(Kind::Record, key, body)) {
+                assert_eq!(format::decode_record(key, &format::encode_record(key, &record)), Ok(record));
             }
         }
         1 => {
-            if let Ok(meta) = format::decode_meta(&sealed) {
-                assert_eq!(format::decode_meta(&format::encode_meta(&meta)), Ok(meta));
+            if let Ok(meta) = format::decode_meta(shard, &format::seal(Kind::Meta, &format::meta_key(shard), body)) {
+                assert_eq!(format::decode_meta(shard, &format::encode_meta(shard, &meta)), Ok(meta));
             }
         }
         _ => {
-            if let Ok(node) = format::decode_node(&sealed) {
+            if let Ok(node) = format::decode_node(&format::seal(Kind::Node, format::NODE, body)) {
                 assert_eq!(format::decode_node(&format::encode_node(&node)), Ok(node));
             }
         }
     }
     // As it is, a stranger's bytes are no record.
-    let _ = format::decode_record(data);
+    let _ = format::decode_record(key, data);
 }
 
 /// What visitors send: query strings, ids in paths, messages of both WebSockets.

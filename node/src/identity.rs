@@ -1,14 +1,16 @@
 //! The data directory: whose it is, and that only one process uses it.
+use crate::store::format;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::{
-    cmp::Ordering,
     fs::{self, File, TryLockError},
     io::Write as _,
     path::{Path, PathBuf},
 };
 
-/// Who a data directory belongs to. Written once.
+const FORMAT: u32 = format::FORMAT as u32;
+
+/// Who a data directory belongs to. Written once, and again when its layout becomes a newer one.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// Version of the directory's layout.
@@ -36,7 +38,7 @@ impl DataDir {
     ///
     /// # Errors
     /// When another process uses it, it belongs to another node or ring, or its layout is newer. Nothing in it
-    /// is changed then.
+    /// is changed then. (An older layout becomes this one: from here on, older versions refuse the directory.)
     pub fn open(path: &Path, name: &str, ring: &str, namespace: &str) -> anyhow::Result<DataDir> {
         let shown = path.display();
         fs::create_dir_all(path).with_context(|| format!("cannot make the data directory {shown}"))?;
@@ -57,19 +59,17 @@ impl DataDir {
             let known: Identity = serde_json::from_str(&text).with_context(|| {
                 format!("{} is damaged; restore it, or start with an empty directory", file.display())
             })?;
-            // Format 1 is the first. Whoever makes a second one brings a directory of the first up to it here, before
-            // the store is opened, and writes the new number last.
-            match known.format.cmp(&u32::from(crate::store::format::FORMAT)) {
-                Ordering::Equal => {}
-                Ordering::Greater => bail!(
-                    "the data directory {shown} has format {}, this version knows up to {}; use the newer version",
-                    known.format,
-                    crate::store::format::FORMAT
-                ),
-                Ordering::Less => bail!(
+            if known.format > FORMAT {
+                bail!(
+                    "the data directory {shown} has format {}, this version knows up to {FORMAT}; use the newer version",
+                    known.format
+                );
+            }
+            if known.format < u32::from(format::OLDEST) {
+                bail!(
                     "the data directory {shown} says format {}, which no version ever wrote; restore its identity.json",
                     known.format
-                ),
+                );
             }
             if (known.name.as_str(), known.ring.as_str(), known.namespace.as_str()) != (name, ring, namespace) {
                 bail!(
@@ -80,7 +80,15 @@ impl DataDir {
                     known.ring
                 );
             }
-            known
+            // The number comes first: this version reads both formats, an older one must not meet what this one writes.
+            if known.format < FORMAT {
+                tracing::info!(from = known.format, to = FORMAT, "the data directory takes a new format");
+                let known = Identity { format: FORMAT, ..known };
+                write_whole(path, &file, serde_json::to_string_pretty(&known)?.as_bytes())?;
+                known
+            } else {
+                known
+            }
         } else {
             if fs::read_dir(path)?.any(|entry| entry.is_ok_and(|entry| entry.file_name() == "store")) {
                 bail!(
@@ -88,7 +96,7 @@ impl DataDir {
                 );
             }
             let fresh = Identity {
-                format: u32::from(crate::store::format::FORMAT),
+                format: FORMAT,
                 disk: uuid::Uuid::new_v4().simple().to_string(),
                 name: name.to_owned(),
                 ring: ring.to_owned(),
@@ -150,8 +158,8 @@ mod tests {
         drop(DataDir::open(dir.path(), "n-0", "demo", "default")?);
         let file = dir.path().join("identity.json");
         let known = fs::read_to_string(&file)?;
-        for (format, advice) in [(2, "use the newer version"), (0, "which no version ever wrote")] {
-            let other = known.replace("\"format\": 1", &format!("\"format\": {format}"));
+        for (format, advice) in [(FORMAT + 1, "use the newer version"), (0, "which no version ever wrote")] {
+            let other = known.replace(&format!("\"format\": {FORMAT}"), &format!("\"format\": {format}"));
             fs::write(&file, &other)?;
             let error = DataDir::open(dir.path(), "n-0", "demo", "default").err().context("another format")?;
             assert!(error.to_string().contains(advice), "{error}");

@@ -5,14 +5,19 @@ mod opened;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use chord::{
+    id::Id,
+    member::{Disk, Member, MemberKey, MemberState, NodeRef},
     shard::{
         config::{Ballot, Config, ReplicaMeta, ShardId},
         digest::{Digest, summand},
         record::{Record, Version},
     },
-    store::{Change, Store},
+    store::{Change, NodeMeta, Store},
 };
-use chord_node::store::{self, FjallStore};
+use chord_node::{
+    identity::DataDir,
+    store::{self, FjallStore},
+};
 use files::copy;
 use opened::{PATIENCE, open, settle};
 use std::{
@@ -308,6 +313,27 @@ fn journal_cut_anywhere_gives_a_whole_prefix() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Goal: a batch of which not all sectors reached the disk before the power went is gone as a whole, and nothing else
+/// is. Method: each sector of the last batch is emptied.
+#[test]
+fn batch_that_lacks_a_sector_is_a_torn_one() -> anyhow::Result<()> {
+    const SECTOR: usize = 512;
+    let root = in_memory()?;
+    let whole = crashed(root.path(), 2, 1500)?;
+    let (path, bytes) = journal(&whole)?;
+    let name = path.file_name().context("a file name")?;
+    let last = ends(&bytes)[0].next_multiple_of(SECTOR)..bytes.len() - SECTOR;
+    ensure!(last.len() > 8 * SECTOR, "the last batch is too small: {last:?}");
+    for at in last.step_by(SECTOR) {
+        let mut torn = bytes.clone();
+        torn[at..at + SECTOR].fill(0);
+        let dir = spoilt(&whole, root.path(), |dir| Ok(fs::write(dir.join(name), torn)?))?;
+        let found = examine(&dir, 1500).with_context(|| format!("the sector at {at} is empty"))?;
+        ensure!(found == 1, "the sector at {at} is empty, and batch {found} is the last");
+    }
+    Ok(())
+}
+
 /// What became of a store with a flipped byte.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Found {
@@ -398,5 +424,153 @@ fn rot_anywhere_is_found_and_never_served() -> anyhow::Result<()> {
     }
     println!("{seen:?}");
     ensure!(seen.contains_key(&Found::Repaired), "no flip hit a record: {seen:?}");
+    Ok(())
+}
+
+/// Visits everything sealed in a store, and puts there what `change` makes of it.
+fn each_sealed(dir: &Path, mut change: impl FnMut(&str, &[u8], &[u8]) -> Option<Vec<u8>>) -> anyhow::Result<()> {
+    let db = fjall::Database::builder(dir).open()?;
+    for name in ["records", "metas", "node"] {
+        let keyspace = db.keyspace(name, fjall::KeyspaceCreateOptions::default)?;
+        for entry in keyspace.iter() {
+            let (key, sealed) = entry.into_inner()?;
+            if let Some(changed) = change(name, &key, &sealed) {
+                keyspace.insert(key, changed)?;
+            }
+        }
+    }
+    Ok(db.persist(fjall::PersistMode::SyncAll)?)
+}
+
+/// How many things are sealed as in format 1, and how many there are.
+fn of_format_1(dir: &Path) -> anyhow::Result<(usize, usize)> {
+    let (mut old, mut all) = (0, 0);
+    each_sealed(dir, |_, _, sealed| {
+        old += usize::from(sealed[0] == 1);
+        all += 1;
+        None
+    })?;
+    Ok((old, all))
+}
+
+/// Not a test of its own: the process that has a store sealed anew, and is killed for that.
+#[test]
+fn scrubber() -> anyhow::Result<()> {
+    let Some(dir) = env::var_os("CHORD_TEST_SCRUBBER_DIR") else { return Ok(()) };
+    let (store, _persisted) = open(Path::new(&dir))?;
+    store.scrub(Duration::from_millis(1))?;
+    println!("scrubbing");
+    std::thread::sleep(PATIENCE);
+    Ok(())
+}
+
+/// Has a store scrubbed for some time by a process that is killed then.
+fn scrubbed(dir: &Path, time: Duration) -> anyhow::Result<()> {
+    let mut child = Command::new(env::current_exe()?)
+        .args(["--exact", "scrubber", "--nocapture", "--test-threads=1"])
+        .env("CHORD_TEST_SCRUBBER_DIR", dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut said = BufReader::new(child.stdout.take().context("the child's output")?).lines().map_while(Result::ok);
+    let begun = said.any(|line| line.ends_with("scrubbing"));
+    std::thread::sleep(time);
+    child.kill()?;
+    child.wait()?;
+    ensure!(begun, "the store was not opened");
+    Ok(())
+}
+
+/// Goal: a directory that the first version wrote serves on, in the new format. Method: one that it did write, with a
+/// journal and metadata, is opened and scrubbed.
+#[test]
+fn directory_of_format_1_is_read_and_sealed_anew() -> anyhow::Result<()> {
+    let root = in_memory()?;
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1.tar.gz");
+    let tar = Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(root.path()).status()?;
+    ensure!(tar.success(), "tar: {tar}");
+    let home = root.path().join("format-1");
+    for begun in 0..2 {
+        let data = DataDir::open(&home, "n-0", "demo", "default")?;
+        ensure!(data.identity.format == 2, "an older version would not refuse {:?}", data.identity);
+        ensure!(of_format_1(&data.store())? == (if begun == 0 { 46 } else { 0 }, 46));
+        ensure!(examine(&data.store(), 8)? == 9);
+        let key = MemberKey { id: Id::of_ordinal(0), disk: Disk(data.disk()?) };
+        let [internal_addr, client_addr] = ["n-0:1", "n-0:2"].map(str::to_owned);
+        let node = NodeRef { key, incarnation: 3, name: "n-0".into(), internal_addr, client_addr, zone: "a".into() };
+        let node = Member { node, revision: 7, state: MemberState::Serving };
+        let members = vec![node.clone()];
+        let node = NodeMeta { node, ring_id: Some(1), shards: 5, replication_factor: 3, operator_epoch: 2, members };
+        let (store, _persisted) = open(&data.store())?;
+        ensure!(store.node() == Some(node), "{:?}", store.node());
+        store.close();
+        let mut rounds = 1..100;
+        while of_format_1(&data.store())?.0 > 0 {
+            let round = rounds.next().context("it is never sealed anew")?;
+            scrubbed(&data.store(), Duration::from_millis(20 * round))?;
+        }
+    }
+    Ok(())
+}
+
+/// Goal: sealing anew may end at any moment, and what was sealed anew is found when it rots. Method: a store of format 1
+/// is scrubbed by processes that are killed, later each time, until nothing old is left; then bits flip.
+#[test]
+fn killed_while_sealing_anew_loses_nothing() -> anyhow::Result<()> {
+    let root = in_memory()?;
+    // Enough for several chunks of the scrub.
+    let (count, bytes) = (CLEARED_EVERY - 1, 20_000);
+    let dir = crashed(root.path(), count, bytes)?;
+    each_sealed(&dir, |_, _, sealed| {
+        let body = &sealed[5..];
+        Some([&[1][..], &crc32fast::hash(body).to_le_bytes(), body].concat())
+    })?;
+    let (mut left, all) = of_format_1(&dir)?;
+    ensure!(left == all && all > 200, "{left} of {all} are of format 1");
+    let mut seen = BTreeSet::new();
+    let mut rounds = 1..200;
+    while left > 0 {
+        let round = rounds.next().with_context(|| format!("{left} of {all} are never sealed anew"))?;
+        scrubbed(&dir, Duration::from_millis(30 * round))?;
+        ensure!(examine(&dir, bytes)? == count, "round {round} lost batches");
+        let before = std::mem::replace(&mut left, of_format_1(&dir)?.0);
+        ensure!(left <= before, "round {round}: {before} were old, and {left} are");
+        seen.insert(left);
+    }
+    ensure!(seen.iter().any(|left| (1..all).contains(left)), "no process was killed on its way: {seen:?}");
+
+    for (at, bit) in [(0, 1), (0, 2), (1, 1), (5, 1), (40, 128), (15_000, 16)] {
+        let dir = spoilt(&dir, root.path(), |dir| {
+            let mut hit = false;
+            each_sealed(dir, |keyspace, _, sealed| {
+                (keyspace == "records" && !std::mem::replace(&mut hit, true)).then(|| {
+                    let mut rotten = sealed.to_vec();
+                    rotten[at] ^= bit;
+                    rotten
+                })
+            })
+        })?;
+        let found = after_rot(&dir, count, bytes)?;
+        ensure!(found == Found::Repaired, "byte {at} of a record is flipped: {found:?}");
+    }
+    Ok(())
+}
+
+/// Goal: what is sound but under the key of something else is damage. Method: a record, and replica metadata, take the
+/// place of another.
+#[test]
+fn what_is_under_another_key_is_never_served() -> anyhow::Result<()> {
+    let root = in_memory()?;
+    let whole = crashed(root.path(), 9, 8)?;
+    for (spoils, expected) in [("records", Found::Repaired), ("metas", Found::Refused)] {
+        let dir = spoilt(&whole, root.path(), |dir| {
+            let mut first = None;
+            each_sealed(dir, |keyspace, _, sealed| {
+                (keyspace == spoils).then(|| first.get_or_insert_with(|| sealed.to_vec()).clone())
+            })
+        })?;
+        let found = after_rot(&dir, 9, 8)?;
+        ensure!(found == expected, "{spoils}: {found:?}");
+    }
     Ok(())
 }

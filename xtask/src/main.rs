@@ -48,7 +48,7 @@ enum Task {
     },
     /// Measures a ring of three processes and a gateway with many browsers, beside bare servers
     Bench(bench::Options),
-    /// More seeds of the simulator than `test` runs
+    /// More seeds of the simulator, models and crashes of the store than `test` runs
     Prove {
         /// Seeds to run
         #[arg(long, env = "SEEDS", default_value_t = 2000)]

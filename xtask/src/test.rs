@@ -187,10 +187,21 @@ effect.
 
 ";
 
-/// More seeds of the simulator, and the models beyond what `test` explores.
+/// More seeds of the simulator, the models beyond what `test` explores, and crashes and rot of the store at every byte.
 pub fn prove(seeds: u64) -> Result<()> {
     let args = ["test", "--release", "--locked", "--package", "sim", "--", "--nocapture"];
     check::cargo(&args, 36_000).env("SEEDS", seeds.to_string()).show()?;
     let args = ["run", "--release", "--locked", "--package", "sim", "--", "model", "--states", "2000000"];
-    check::cargo(&args, 36_000).show()
+    check::cargo(&args, 36_000).show()?;
+    let args = ["test", "--release", "--locked", "--package", "chord-node", "--test", "crash", "--", "--nocapture"];
+    let mut crashes = check::cargo(&args, 36_000);
+    for (name, value) in CRASHES {
+        crashes = crashes.env(name, value);
+    }
+    crashes.show()
 }
+
+/// How much more `prove` asks of a store than its tests do: kills of a writer, cuts and flipped bits of a journal at
+/// every byte, flipped bits in each other file.
+const CRASHES: [(&str, &str); 4] =
+    [("CHORD_KILLS", "2000"), ("CHORD_CUT_STEP", "1"), ("CHORD_FLIP_STEP", "1"), ("CHORD_FLIPS", "60")];

@@ -1,5 +1,8 @@
 //! Group commit: everything that gathered while the last fsync ran goes to disk with the next one.
-use super::{Files, fail, format};
+use super::{
+    Files, fail,
+    format::{self, Kind},
+};
 use bytes::Bytes;
 use chord::{
     shard::{
@@ -11,6 +14,7 @@ use chord::{
 use fjall::PersistMode;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -46,6 +50,13 @@ impl Batch {
             expiries: Vec::new(),
         }
     }
+}
+
+/// What the commit thread is asked for.
+pub(super) enum Order {
+    Write(Batch),
+    /// Seal anew what is under these keys, if that is of an older format still.
+    Reseal(Vec<(Kind, Vec<u8>)>),
 }
 
 /// Changes that are written but not on disk yet, each with the batch that made it last.
@@ -150,24 +161,23 @@ pub(super) fn start(
     files: Arc<Files>,
     overlay: Arc<Overlay>,
     persisted: impl Fn(Seq) + Send + 'static,
-) -> std::io::Result<(mpsc::Sender<Batch>, JoinHandle<()>)> {
-    let (sender, receiver) = mpsc::channel::<Batch>();
+) -> std::io::Result<(mpsc::Sender<Order>, JoinHandle<()>)> {
+    let (sender, receiver) = mpsc::channel::<Order>();
     let thread = thread::Builder::new().name("commit".into()).spawn(move || {
         while let Ok(first) = receiver.recv() {
-            let mut batches = vec![first];
-            while batches.len() < BATCHES_MAX {
-                match receiver.try_recv() {
-                    Ok(batch) => batches.push(batch),
-                    Err(_) => break,
+            let (mut batches, mut old) = (Vec::new(), Vec::new());
+            for order in iter::once(first).chain(receiver.try_iter()).take(BATCHES_MAX) {
+                match order {
+                    Order::Write(batch) => batches.push(batch),
+                    Order::Reseal(places) => old.extend(places),
                 }
             }
-            let begun = Instant::now();
-            match write(&files, &batches) {
-                Ok(()) => {}
-                // fjall's own thread has ended on what it could not read, or not write.
-                Err(error @ fjall::Error::Poisoned) => files.rotten("cannot write to the data directory", &error),
-                Err(error) => fail("cannot write to the data directory", &error),
+            reseal(&files, &old);
+            if batches.is_empty() {
+                continue;
             }
+            let begun = Instant::now();
+            write(&files, &batches).unwrap_or_else(|error| unwritten(&files, &error));
             metrics::histogram!("chord_commit_seconds").record(begun.elapsed().as_secs_f64());
             metrics::histogram!("chord_commit_batches").record(batches.len() as f64);
             if let Some(last) = batches.last().map(|batch| batch.seq) {
@@ -177,6 +187,37 @@ pub(super) fn start(
         }
     })?;
     Ok((sender, thread))
+}
+
+fn unwritten(files: &Files, error: &fjall::Error) -> ! {
+    let what = "cannot write to the data directory";
+    match error {
+        // fjall's own thread has ended on what it could not read, or not write.
+        fjall::Error::Poisoned => files.rotten(what, error),
+        _ => fail(what, error),
+    }
+}
+
+/// Seals anew what is of an older format. Only this thread writes, so nothing newer can be overwritten; and it syncs,
+/// because no batch may follow one that is not on disk (see `journal`).
+fn reseal(files: &Files, places: &[(Kind, Vec<u8>)]) {
+    let mut out = files.db.batch().durability(Some(PersistMode::SyncData));
+    for (kind, place) in places {
+        let keyspace = match kind {
+            Kind::Record => &files.records,
+            Kind::Meta => &files.metas,
+            Kind::Node => &files.node,
+        };
+        let found = keyspace.get(place).unwrap_or_else(|error| files.rotten("cannot read what is old", &error));
+        let fresh = found.map(|sealed| format::reseal(*kind, place, &sealed));
+        match fresh.transpose() {
+            Ok(fresh) => fresh.flatten().into_iter().for_each(|fresh| out.insert(keyspace, place.clone(), fresh)),
+            Err(error) => files.rotten("cannot use what is old", &error),
+        }
+    }
+    if !out.is_empty() {
+        out.commit().unwrap_or_else(|error| unwritten(files, &error));
+    }
 }
 
 /// Writes batches in their order as one, and syncs. In one fjall batch all changes have one sequence
@@ -200,7 +241,10 @@ fn write(files: &Files, batches: &[Batch]) -> fjall::Result<()> {
     for ((shard, key), record) in records {
         let place = format::record_key(shard, key);
         match record {
-            Some(record) => out.insert(&files.records, place, format::encode_record(record)),
+            Some(record) => {
+                let sealed = format::encode_record(&place, record);
+                out.insert(&files.records, place, sealed);
+            }
             None => out.remove(&files.records, place),
         }
     }
@@ -212,10 +256,10 @@ fn write(files: &Files, batches: &[Batch]) -> fjall::Result<()> {
         }
     }
     for (shard, meta) in metas {
-        out.insert(&files.metas, shard.0.to_be_bytes().to_vec(), format::encode_meta(meta));
+        out.insert(&files.metas, format::meta_key(shard), format::encode_meta(shard, meta));
     }
     if let Some(node) = node {
-        out.insert(&files.node, "meta", format::encode_node(node));
+        out.insert(&files.node, format::NODE, format::encode_node(node));
     }
     for ((shard, bucket), sum) in sums {
         let place = [&shard.0.to_be_bytes()[..], &[bucket]].concat();

@@ -1,4 +1,4 @@
-//! The layout on disk, version 1. Own, versioned and checked; never a serializer's.
+//! The layout on disk, version 2. Own, versioned and checked; never a serializer's.
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
@@ -8,8 +8,11 @@
 //! | `expiries` | end (u64 BE), shard (u32 BE), key | empty |
 //! | `node` | `meta` | sealed node metadata |
 //!
-//! Sealed: format (1 byte), CRC-32 of the rest (u32 LE), the rest. Integers are little-endian unless
-//! they are part of a key; texts and lists are preceded by their length (u32).
+//! Sealed: format (1 byte), CRC-32 (u32 LE) of the kind, the key and the rest, the rest. What is sound but under another
+//! key is as damaged as what is not. Integers are little-endian unless they are part of a key; texts and lists are
+//! preceded by their length (u32).
+//!
+//! Format 1 had the same, but its checksums were of the rest only. It is still read; the scrub seals it anew ([`reseal`]).
 use bytes::{BufMut, Bytes, BytesMut};
 use chord::{
     id::{self, Id},
@@ -23,7 +26,23 @@ use chord::{
 use std::ops::Bound;
 
 /// Version of this layout. A directory of a newer one is refused.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
+/// The oldest that is still read.
+pub const OLDEST: u8 = 1;
+
+/// Key of the node metadata.
+pub const NODE: &[u8] = b"meta";
+
+/// What can be sealed. The numbers are part of the checksums.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A record.
+    Record = 1,
+    /// Metadata of a replica.
+    Meta = 2,
+    /// Metadata of the node.
+    Node = 3,
+}
 
 /// What is on disk cannot be what was written there.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -35,24 +54,50 @@ pub struct Damaged {
     pub why: &'static str,
 }
 
-fn seal(body: BytesMut) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(body.len() + 5);
-    sealed.push(FORMAT);
-    sealed.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-    sealed.extend_from_slice(&body);
-    sealed
+fn checksum(format: u8, kind: Kind, key: &[u8], body: &[u8]) -> [u8; 4] {
+    let mut crc = crc32fast::Hasher::new();
+    if format > OLDEST {
+        crc.update(&[kind as u8]);
+        crc.update(key);
+    }
+    crc.update(body);
+    crc.finalize().to_le_bytes()
 }
 
-fn open<'a>(what: &'static str, bytes: &'a [u8]) -> Result<Reader<'a>, Damaged> {
+/// Seals what is stored under a key.
+pub fn seal(kind: Kind, key: &[u8], body: &[u8]) -> Vec<u8> {
+    [&[FORMAT][..], &checksum(FORMAT, kind, key, body), body].concat()
+}
+
+fn open<'a>(kind: Kind, key: &[u8], bytes: &'a [u8]) -> Result<Reader<'a>, Damaged> {
+    let what = match kind {
+        Kind::Record => "record",
+        Kind::Meta => "replica metadata",
+        Kind::Node => "node metadata",
+    };
     let damaged = |why| Damaged { what, why };
     let (head, body) = bytes.split_at_checked(5).ok_or(damaged("too short"))?;
-    if head[0] != FORMAT {
+    if !(OLDEST..=FORMAT).contains(&head[0]) {
         return Err(damaged("unknown format"));
     }
-    if crc32fast::hash(body).to_le_bytes() != head[1..] {
+    if checksum(head[0], kind, key, body) != head[1..] {
         return Err(damaged("wrong checksum"));
     }
     Ok(Reader { rest: body, what })
+}
+
+/// Whether something was sealed by an older version.
+pub fn is_old(sealed: &[u8]) -> bool {
+    sealed.first().is_some_and(|format| *format < FORMAT)
+}
+
+/// Seals anew what an older version sealed; `None` when that is not needed.
+///
+/// # Errors
+/// [`Damaged`].
+pub fn reseal(kind: Kind, key: &[u8], sealed: &[u8]) -> Result<Option<Vec<u8>>, Damaged> {
+    let body = open(kind, key, sealed)?.rest;
+    Ok(is_old(sealed).then(|| seal(kind, key, body)))
 }
 
 struct Reader<'a> {
@@ -170,8 +215,8 @@ const MADE_THIS: u8 = 2;
 const FOUND: u8 = 4;
 
 /// A record: flags, version, revision (unless it is the version), end of life, where operations were forgotten,
-/// recent operations, value.
-pub fn encode_record(record: &Record) -> Vec<u8> {
+/// recent operations, value. `key` is that of the keyspace, see [`record_key`].
+pub fn encode_record(key: &[u8], record: &Record) -> Vec<u8> {
     let mut out = BytesMut::with_capacity(96 + record.value_bytes());
     let revised = record.revision != record.version;
     let flag = |on: bool, bit: u8| if on { bit } else { 0 };
@@ -207,15 +252,15 @@ pub fn encode_record(record: &Record) -> Vec<u8> {
         }
     }
     out.put_slice(record.value.as_deref().unwrap_or_default());
-    seal(out)
+    seal(Kind::Record, key, &out)
 }
 
 /// Reads a record back.
 ///
 /// # Errors
-/// [`Damaged`] for anything that [`encode_record`] did not make.
-pub fn decode_record(bytes: &[u8]) -> Result<Record, Damaged> {
-    let mut reader = open("record", bytes)?;
+/// [`Damaged`] for anything that [`encode_record`] did not make for this key.
+pub fn decode_record(key: &[u8], bytes: &[u8]) -> Result<Record, Damaged> {
+    let mut reader = open(Kind::Record, key, bytes)?;
     let flags = reader.u8()?;
     let version = reader.version()?;
     let revision = if flags & REVISED != 0 { reader.version()? } else { version };
@@ -238,7 +283,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, Damaged> {
 }
 
 /// Replica metadata: configuration, previous members, installed, promised, seal.
-pub fn encode_meta(meta: &ReplicaMeta) -> Vec<u8> {
+pub fn encode_meta(shard: ShardId, meta: &ReplicaMeta) -> Vec<u8> {
     let mut out = BytesMut::new();
     put_config(&mut out, &meta.config);
     put_keys(&mut out, &meta.previous);
@@ -249,15 +294,15 @@ pub fn encode_meta(meta: &ReplicaMeta) -> Vec<u8> {
         out.put_u64_le(seal.ballot.0);
         put_config(&mut out, &seal.next);
     }
-    seal(out)
+    seal(Kind::Meta, &meta_key(shard), &out)
 }
 
 /// Reads replica metadata back.
 ///
 /// # Errors
 /// [`Damaged`].
-pub fn decode_meta(bytes: &[u8]) -> Result<ReplicaMeta, Damaged> {
-    let mut reader = open("replica metadata", bytes)?;
+pub fn decode_meta(shard: ShardId, bytes: &[u8]) -> Result<ReplicaMeta, Damaged> {
+    let mut reader = open(Kind::Meta, &meta_key(shard), bytes)?;
     let config = reader.config()?;
     let previous = reader.keys()?;
     let installed = reader.u8()? != 0;
@@ -280,7 +325,7 @@ pub fn encode_node(meta: &NodeMeta) -> Vec<u8> {
     out.put_u64_le(meta.operator_epoch);
     out.put_u32_le(meta.members.len() as u32);
     meta.members.iter().for_each(|member| put_member(&mut out, member));
-    seal(out)
+    seal(Kind::Node, NODE, &out)
 }
 
 /// Reads node metadata back.
@@ -288,13 +333,18 @@ pub fn encode_node(meta: &NodeMeta) -> Vec<u8> {
 /// # Errors
 /// [`Damaged`].
 pub fn decode_node(bytes: &[u8]) -> Result<NodeMeta, Damaged> {
-    let mut reader = open("node metadata", bytes)?;
+    let mut reader = open(Kind::Node, NODE, bytes)?;
     let node = reader.member()?;
     let ring_id = (reader.u8()? != 0).then_some(());
     let id = reader.u128()?;
     let (shards, replication_factor, operator_epoch) = (reader.u32()?, reader.u32()? as usize, reader.u64()?);
     let members = (0..reader.u32()?).map(|_| reader.member()).collect::<Result<_, _>>()?;
     Ok(NodeMeta { node, ring_id: ring_id.map(|()| id), shards, replication_factor, operator_epoch, members })
+}
+
+/// Key of a replica's metadata.
+pub fn meta_key(shard: ShardId) -> [u8; 4] {
+    shard.0.to_be_bytes()
 }
 
 /// Key of a record.
@@ -342,21 +392,37 @@ mod tests {
     proptest! {
         #[test]
         fn record_comes_back_as_it_was(record in record()) {
-            prop_assert_eq!(decode_record(&encode_record(&record)), Ok(record));
+            prop_assert_eq!(decode_record(b"key", &encode_record(b"key", &record)), Ok(record));
+        }
+
+        #[test]
+        fn record_under_another_key_is_noticed(record in record(), other in proptest::collection::vec(any::<u8>(), 0..9)) {
+            let bytes = encode_record(b"key", &record);
+            prop_assert_eq!(decode_record(&other, &bytes).is_ok(), other == b"key");
+            prop_assert!(reseal(Kind::Meta, b"key", &bytes).is_err());
+        }
+
+        #[test]
+        fn record_of_format_1_is_read_and_sealed_anew(record in record()) {
+            let bytes = encode_record(b"key", &record);
+            let old = [&[1][..], &crc32fast::hash(&bytes[5..]).to_le_bytes(), &bytes[5..]].concat();
+            prop_assert_eq!(decode_record(b"key", &old), Ok(record));
+            prop_assert_eq!(reseal(Kind::Record, b"key", &old), Ok(Some(bytes.clone())));
+            prop_assert_eq!(reseal(Kind::Record, b"key", &bytes), Ok(None));
         }
 
         #[test]
         fn one_flipped_bit_is_noticed(record in record(), position in any::<prop::sample::Index>(), bit in 0..8u8) {
-            let mut bytes = encode_record(&record);
+            let mut bytes = encode_record(b"key", &record);
             let at = position.index(bytes.len());
             bytes[at] ^= 1u8 << bit;
-            prop_assert!(decode_record(&bytes).is_err());
+            prop_assert!(decode_record(b"key", &bytes).is_err());
         }
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(decode_record(&bytes).is_err());
-            prop_assert!(decode_meta(&bytes).is_err());
+            prop_assert!(decode_record(b"key", &bytes).is_err());
+            prop_assert!(decode_meta(ShardId(7), &bytes).is_err());
             prop_assert!(decode_node(&bytes).is_err());
         }
     }

@@ -3,14 +3,20 @@
 //! Recovery takes whatever it cannot read for the torn end of the last write, and cuts the journal there. When a bit
 //! has flipped further in front, that would drop batches that were called durable: a member that forgets what it gave
 //! its word for. Only one batch is ever on its way to the disk, so nothing that was written after a torn one can follow
-//! it. (Damage in the very last batch looks like a torn write, and is taken for one.)
+//! it. (Damage in the very last batch can look like a torn write, and is taken for one then.)
+//!
+//! Sectors of one write reach the disk in any order. Recovery refuses a last batch of which the end is there and the
+//! middle is not, though nobody was told that it is durable; so that one is cut off here.
 //!
 //! The format is that of the version of fjall that `Cargo.toml` pins.
 use std::{
     fs::{self, File},
-    io::Read as _,
     path::{Path, PathBuf},
 };
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Unit in which a disk writes.
+const SECTOR: usize = 512;
 
 /// Ends each batch.
 const TRAILER: &[u8] = b"FJL\x03";
@@ -50,16 +56,38 @@ pub fn check(dir: &Path) -> anyhow::Result<()> {
     let newest = journals.last().map(|(number, _)| *number);
     let mut last = None;
     for (number, path) in journals {
-        let mut bytes = Vec::new();
-        File::open(&path)?.read_to_end(&mut bytes)?;
-        let (whole, rest) = batches(&bytes, &mut last);
+        let bytes = fs::read(&path)?;
+        let bytes = &bytes[..written(&bytes)];
+        let (whole, rest) = batches(bytes, &mut last);
+        if rest.is_empty() {
+            continue;
+        }
         // Only the newest journal may end in the middle of a write.
-        let torn = Some(number) == newest && !goes_on(rest);
-        if !torn && rest.iter().any(|byte| *byte != 0) {
+        if Some(number) != newest || goes_on(rest) {
             return Err(DamagedJournal { path: path.display().to_string(), at: whole }.into());
+        }
+        if lacks_sectors(bytes, whole) {
+            let journal = File::options().write(true).open(&path)?;
+            journal.set_len(whole as u64)?;
+            journal.sync_all()?;
         }
     }
     Ok(())
+}
+
+/// Bytes before the room that is set aside behind a journal's end.
+fn written(bytes: &[u8]) -> usize {
+    let room = bytes.rchunks(SECTOR).take_while(|sector| is_empty(sector)).map(<[u8]>::len).sum::<usize>();
+    bytes[..bytes.len() - room].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+fn is_empty(sector: &[u8]) -> bool {
+    sector == &[0; SECTOR][..sector.len()]
+}
+
+/// Whether the torn write that begins at `from` has a sector that did not reach the disk.
+fn lacks_sectors(bytes: &[u8], from: usize) -> bool {
+    bytes.chunks(SECTOR).skip(from.div_ceil(SECTOR)).any(is_empty)
 }
 
 /// Reads whole batches, each with a higher number than the `last`; gives their length and the rest.
@@ -72,24 +100,25 @@ fn batches<'a>(bytes: &'a [u8], last: &mut Option<u64>) -> (usize, &'a [u8]) {
     (bytes.len() - rest.len(), rest)
 }
 
-/// Whether a whole batch begins somewhere behind the end of another one.
+/// Whether a whole batch begins somewhere.
 fn goes_on(rest: &[u8]) -> bool {
-    let ends = rest.windows(TRAILER.len()).enumerate().filter(|(_, window)| *window == TRAILER);
-    ends.map(|(at, _)| &rest[at + TRAILER.len()..]).any(|after| batch(after).is_some())
+    (0..rest.len()).any(|at| batch(&rest[at..]).is_some())
 }
 
-/// One batch at the beginning: its number, and what follows it.
+/// One sound batch at the beginning: its number, and what follows it.
 fn batch(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (head, mut rest) = bytes.split_at_checked(13)?;
+    let (head, items) = bytes.split_at_checked(13)?;
     let number = u64::from_le_bytes(head.get(5..)?.try_into().ok()?);
     if head[0] != START {
         return None;
     }
+    let mut rest = items;
     for _ in 0..u32::from_le_bytes(head.get(1..5)?.try_into().ok()?) {
         rest = entry(rest)?;
     }
-    let (end, rest) = rest.split_at_checked(9 + TRAILER.len())?;
-    (end[0] == END && &end[9..] == TRAILER).then_some((number, rest))
+    let checksum = || xxh3_64(&items[..items.len() - rest.len()]).to_le_bytes();
+    let (end, after) = rest.split_at_checked(9 + TRAILER.len())?;
+    (end[0] == END && &end[9..] == TRAILER && end[1..9] == checksum()).then_some((number, after))
 }
 
 /// Skips an item: kind, value's kind, compression, keyspace (u64), lengths of the key (u16), of the value (u32) and of

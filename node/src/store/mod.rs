@@ -10,6 +10,7 @@
 mod commit;
 pub mod format;
 mod journal;
+mod manifest;
 mod rebuild;
 mod scrub;
 
@@ -24,7 +25,7 @@ use chord::{
     },
     store::{Change, Expiry, NodeMeta, Seq, Store},
 };
-use commit::{Batch, Overlay};
+use commit::{Batch, Order, Overlay};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, compaction::Leveled};
 use format::{decode_meta, decode_node, decode_record};
 use std::{
@@ -103,13 +104,14 @@ impl Files {
     }
 
     fn node(&self) -> anyhow::Result<Option<NodeMeta>> {
-        Ok(self.node.get("meta")?.map(|found| decode_node(&found)).transpose()?)
+        Ok(self.node.get(format::NODE)?.map(|found| decode_node(&found)).transpose()?)
     }
 
     fn metas(&self) -> anyhow::Result<BTreeMap<ShardId, ReplicaMeta>> {
         let entries = self.metas.iter().map(|entry| {
             let (key, value) = entry.into_inner()?;
-            Ok((ShardId(u32::from_be_bytes(key[..].try_into()?)), decode_meta(&value)?))
+            let shard = ShardId(u32::from_be_bytes(key[..].try_into()?));
+            Ok((shard, decode_meta(shard, &value)?))
         });
         entries.collect()
     }
@@ -143,7 +145,7 @@ pub struct FjallStore {
     overlay: Arc<Overlay>,
     digests: HashMap<ShardId, Digest>,
     seq: Seq,
-    commits: mpsc::Sender<Batch>,
+    commits: Arc<mpsc::Sender<Order>>,
     thread: JoinHandle<()>,
 }
 
@@ -155,6 +157,7 @@ impl FjallStore {
     /// When fjall cannot open the directory, or what is there is damaged where the ring cannot repair it.
     pub fn open(dir: &Path, persisted: impl Fn(Seq) + Send + 'static) -> anyhow::Result<FjallStore> {
         journal::check(dir)?;
+        manifest::check(dir)?;
         rebuild::if_marked(dir)?;
         FjallStore::open_plain(dir, persisted)
     }
@@ -170,7 +173,7 @@ impl FjallStore {
         };
         let (files, overlay) = (Arc::new(files), Arc::new(Overlay::default()));
         let (commits, thread) = commit::start(files.clone(), overlay.clone(), persisted)?;
-        Ok(FjallStore { files, overlay, digests, seq: 0, commits, thread })
+        Ok(FjallStore { files, overlay, digests, seq: 0, commits: Arc::new(commits), thread })
     }
 
     /// Lets go of the files; what was written and is not durable yet becomes it before.
@@ -182,12 +185,12 @@ impl FjallStore {
         drop(files);
     }
 
-    /// Reads everything every `every`, to find damage before it is asked for.
+    /// Reads everything every `every`, to find damage before it is asked for, and seals anew what is of an older format.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn scrub(&self, every: Duration) -> std::io::Result<()> {
-        scrub::watch(&self.files, every)
+        scrub::watch(&self.files, Arc::downgrade(&self.commits), every)
     }
 
     /// A look at the bytes that are in memory and will need room on disk.
@@ -197,9 +200,14 @@ impl FjallStore {
     }
 
     fn stored(&self, shard: ShardId, key: &[u8]) -> Option<Record> {
-        let found = self.files.records.get(format::record_key(shard, key));
+        let place = format::record_key(shard, key);
+        let found = self.files.records.get(&place);
         let bytes = found.unwrap_or_else(|error| self.files.rotten("cannot read a record", &error))?;
-        Some(decode_record(&bytes).unwrap_or_else(|error| self.files.rotten("cannot use a record", &error)))
+        Some(self.usable(&place, &bytes))
+    }
+
+    fn usable(&self, place: &[u8], bytes: &[u8]) -> Record {
+        decode_record(place, bytes).unwrap_or_else(|error| self.files.rotten("cannot use a record", &error))
     }
 
     /// Notes the change of one key in the shard's digest; gives back what has to be written for it.
@@ -236,16 +244,15 @@ impl FjallStore {
         let mut stored = (self.files.records.range(from..))
             .map(|entry| entry.into_inner().unwrap_or_else(|error| self.files.rotten("cannot read records", &error)))
             .take_while(|(key, _)| key.starts_with(&shard.0.to_be_bytes()))
-            .map(|(key, value)| (Bytes::copy_from_slice(&key[4..]), value))
-            .filter(|(key, _)| after != Some(&key[..]))
+            .filter(|(key, _)| after != Some(&key[4..]))
             .peekable();
         loop {
             let take_fresh = match (fresh.peek(), stored.peek()) {
-                (Some((new, _)), Some((old, _))) if new == old => {
+                (Some((new, _)), Some((old, _))) if new == &old[4..] => {
                     stored.next();
                     continue;
                 }
-                (Some((new, _)), Some((old, _))) => new < old,
+                (Some((new, _)), Some((old, _))) => new[..] < old[4..],
                 (Some(_), None) => true,
                 (None, Some(_)) => false,
                 (None, None) => return,
@@ -253,12 +260,7 @@ impl FjallStore {
             let entry = if take_fresh {
                 fresh.next().and_then(|(key, record)| Some((key, record?)))
             } else {
-                stored.next().map(|(key, value)| {
-                    (
-                        key,
-                        decode_record(&value).unwrap_or_else(|error| self.files.rotten("cannot use a record", &error)),
-                    )
-                })
+                stored.next().map(|(key, value)| (Bytes::copy_from_slice(&key[4..]), self.usable(&key, &value)))
             };
             if entry.is_some_and(|(key, record)| !visit(key, record)) {
                 return;
@@ -373,7 +375,7 @@ impl Store for FjallStore {
             batch.counts.insert(*shard, (digest.keys, digest.tombstones, digest.bytes));
         }
         self.overlay.add_rest(&batch);
-        if self.commits.send(batch).is_err() {
+        if self.commits.send(Order::Write(batch)).is_err() {
             fail("the commit thread has ended", &"no more writes are possible");
         }
         self.seq

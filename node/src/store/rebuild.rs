@@ -53,7 +53,7 @@ pub(super) fn if_marked(dir: &Path) -> anyhow::Result<()> {
     }
     let advice = "the store is damaged where the ring cannot repair it: wipe this member's data directory and let the ring replace it";
     let files = Files::open(dir).context(advice)?;
-    let damage = scrub::look(&files, |_| ()).context(advice)?;
+    let damage = scrub::look(&files, |_, _, _| ()).context(advice)?;
     if damage.is_none() {
         tracing::info!("the store was looked through, and nothing is damaged");
     } else {
@@ -88,7 +88,7 @@ fn copy(files: &Files, damage: &scrub::Damage, to: &Path) -> anyhow::Result<()> 
         for entry in files.records.range(format::shard_range(shard)) {
             // What follows the damage is left out: the shard is replaced as a whole.
             let Ok((key, value)) = entry.into_inner() else { break };
-            let Ok(record) = format::decode_record(&value) else { break };
+            let Ok(record) = format::decode_record(&key, &value) else { break };
             changes.push(Change::Put { shard, key: bytes::Bytes::copy_from_slice(&key[4..]), record });
             if changes.len() == CHUNK {
                 write(std::mem::take(&mut changes))?;

@@ -9,7 +9,7 @@
 //! ends, and the next start repairs the store (`rebuild`).
 mod commit;
 pub mod format;
-mod journal;
+pub mod journal;
 mod rebuild;
 mod scrub;
 

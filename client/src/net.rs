@@ -180,8 +180,11 @@ impl Tls {
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
+/// A byte stream that is being opened.
+pub type Dialling = Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>>;
+
 /// A way to open byte streams, for those who do not reach members by TCP.
-pub type Dial = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>> + Send + Sync>;
+pub type Dial = Arc<dyn Fn(String) -> Dialling + Send + Sync>;
 
 /// Opens TCP connections.
 pub fn tcp() -> Dial {

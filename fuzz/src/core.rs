@@ -97,15 +97,17 @@ impl Victim {
         }));
     }
 
-    /// A message of a peer or an answer, of which only the kind is given.
-    fn hear(&mut self, kind: u8, peer: u8, bytes: &[u8]) {
+    /// A message of a peer or an answer, of which only the kind is given. Whether it could be read.
+    fn hear(&mut self, kind: u8, peer: u8, bytes: &[u8]) -> bool {
         let from = node(1 + u32::from(peer) % 2).key;
         let request = match kind % 16 {
             0..=4 => {
-                if let Some(message) = decoded(bytes, convert::shard_msg) {
-                    self.step(Input::Shard { from, messages: vec![message] });
-                }
-                return;
+                let Some(message) = decoded(bytes, convert::shard_msg) else { return false };
+                // What can be read is written as it was read.
+                let wire = convert::from_shard_msg(&message);
+                assert_eq!(convert::shard_msg(wire), Ok(message.clone()));
+                self.step(Input::Shard { from, messages: vec![message] });
+                return true;
             }
             5 => decoded(bytes, convert::find_successor),
             6 => decoded(bytes, convert::closest_request),
@@ -115,40 +117,48 @@ impl Victim {
             10 => decoded(bytes, convert::node).map(|from| RingRequest::Notify { from }),
             11 => decoded(bytes, convert::node).map(|from| RingRequest::Ping { from }),
             12 => return self.answer(peer, bytes),
-            13 => return self.operate(peer, bytes),
+            13 => {
+                self.operate(peer, bytes);
+                return false;
+            }
             14 => {
-                return self.admin(match peer % 4 {
+                self.admin(match peer % 4 {
                     0 => AdminAction::Leave,
                     1 => AdminAction::AbortLeave,
                     2 => AdminAction::PrepareRestart { ttl: Nanos::from_millis(500) },
                     _ => AdminAction::Evict { member: from },
                 });
+                return false;
             }
             _ => {
-                return self.step(match peer % 3 {
+                self.step(match peer % 3 {
                     0 => Input::PeerDown { peer: from, refused: true },
                     1 => Input::DiskFull(bytes.is_empty()),
                     _ => Input::Tick,
                 });
+                return false;
             }
         };
-        if let Some(request) = request {
-            self.ask(request);
-        }
+        let Some(request) = request else { return false };
+        self.ask(request);
+        true
     }
 
-    fn answer(&mut self, kind: u8, bytes: &[u8]) {
-        let Some(call) = self.calls.pop_front() else { return };
-        let reply = match kind % 6 {
+    fn answer(&mut self, kind: u8, bytes: &[u8]) -> bool {
+        let Some(call) = self.calls.pop_front() else { return false };
+        let reply = match kind % 7 {
             0 => decoded(bytes, convert::find_successor_reply),
             1 => decoded(bytes, convert::neighbours).map(RingReply::GetSuccessorList),
             2 => decoded(bytes, convert::closest),
             3 => decoded(bytes, convert::join_reply).map(RingReply::Join),
             4 => decoded(bytes, |reply: v1::GossipResponse| convert::members(reply.members))
                 .map(|members| RingReply::Gossip { members, map_differs: kind > 127 }),
+            5 => decoded(bytes, convert::finger_table),
             _ => decoded(bytes, convert::node).map(|node| RingReply::Ping { node, member: kind > 127 }),
         };
+        let came = reply.is_some();
         self.step(Input::CallDone { call, result: reply.ok_or(CallError::Rejected) });
+        came
     }
 
     fn operate(&mut self, kind: u8, bytes: &[u8]) {
@@ -170,17 +180,18 @@ impl Victim {
 }
 
 /// Runs a member on what the bytes say: kind, peer, time that passes (ms / 8), length, message; again and again.
-pub fn core(data: &[u8]) {
+pub fn core(data: &[u8]) -> bool {
     let mut victim = Victim::new();
-    let mut rest = data;
+    let (mut rest, mut heard) = (data, false);
     for _ in 0..STEPS_MAX {
-        let Some((&[kind, peer, pause, length], after)) = rest.split_first_chunk() else { return };
+        let Some((&[kind, peer, pause, length], after)) = rest.split_first_chunk() else { break };
         let (message, after) = after.split_at(after.len().min(usize::from(length)));
         victim.now += u64::from(pause) * 8;
         if pause > 64 {
             victim.step(Input::Tick);
         }
-        victim.hear(kind, peer, message);
+        heard |= victim.hear(kind, peer, message);
         rest = after;
     }
+    heard
 }

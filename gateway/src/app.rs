@@ -80,6 +80,33 @@ pub struct Shared {
     pub tasks: TaskTracker,
 }
 
+impl Shared {
+    /// As the flags say, with nobody here yet.
+    pub fn new(
+        args: &Args,
+        hub: Arc<Hub>,
+        links: Links,
+        timing: Timing,
+        shutdown: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Shared {
+        Shared {
+            hub,
+            links,
+            base_path: args.base_path.clone(),
+            allowed_origins: args.allowed_origins.clone(),
+            sockets: Held::new(args.sockets_per_visitor, args.sockets),
+            asking: Semaphore::new(ASKING_MAX),
+            // A class may sit behind one address; even so something is left for others.
+            sandboxes: Held::new(args.sandboxes.div_ceil(2), args.sandboxes),
+            sandbox_turns: Semaphore::new(1),
+            timing,
+            shutdown,
+            tasks,
+        }
+    }
+}
+
 /// A gateway that has bound its ports.
 pub struct App {
     args: Args,
@@ -129,20 +156,7 @@ impl App {
         let model = Model::new(&args.ring_name, &args.namespace, &stream);
         let hub = Arc::new(Hub::new(model.ring().clone()));
         let (links, tasks) = (Links::default(), TaskTracker::new());
-        let shared = Arc::new(Shared {
-            hub: hub.clone(),
-            links: links.clone(),
-            base_path: args.base_path.clone(),
-            allowed_origins: args.allowed_origins.clone(),
-            sockets: Held::new(args.sockets_per_visitor, args.sockets),
-            asking: Semaphore::new(ASKING_MAX),
-            // A class may sit behind one address; even so something is left for others.
-            sandboxes: Held::new(args.sandboxes.div_ceil(2), args.sandboxes),
-            sandbox_turns: Semaphore::new(1),
-            timing,
-            shutdown: shutdown.clone(),
-            tasks: tasks.clone(),
-        });
+        let shared = Arc::new(Shared::new(&args, hub.clone(), links.clone(), timing, shutdown.clone(), tasks.clone()));
         let _follow = source.tls.clone().map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.follow())));
         let _observe = AbortOnDropHandle::new(tokio::spawn(observe::observe(source, model, hub, links)));
 
@@ -193,7 +207,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// All that visitors may ask, below the base path.
-fn router(shared: Arc<Shared>, args: &Args) -> Router {
+pub fn router(shared: Arc<Shared>, args: &Args) -> Router {
     let rate = Rate { per_second: args.requests_per_second, burst: args.burst };
     let guarding = Arc::new(Guard::new(&args.base_path, rate, args.trusted_hops, AT_ONCE_MAX, REQUEST_TIMEOUT));
     let assets = Arc::new(Assets::new(EMBEDDED, &args.base_path));

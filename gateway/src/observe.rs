@@ -50,6 +50,12 @@ impl Links {
     }
 }
 
+impl FromIterator<(Id, Channel)> for Links {
+    fn from_iter<I: IntoIterator<Item = (Id, Channel)>>(channels: I) -> Links {
+        Links(Arc::new(ArcSwap::from_pointee(channels.into_iter().collect())))
+    }
+}
+
 /// What listeners say.
 enum Input {
     /// Some member, found at an endpoint.

@@ -8,7 +8,7 @@
 mod net;
 pub mod schema;
 pub mod socket;
-mod store;
+pub mod store;
 mod words;
 pub mod world;
 

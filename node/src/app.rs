@@ -26,7 +26,7 @@ use chord::{
     member::{Disk, MemberKey, MemberState, NodeRef},
     time::Nanos,
 };
-use chord_client::net::Tls;
+use chord_client::net::{self, Tls};
 use chord_proto::{
     DESCRIPTORS, MESSAGE_BYTES_MAX,
     v1::{
@@ -36,9 +36,13 @@ use chord_proto::{
 };
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha12Rng;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 use tokio::{net::TcpListener, sync::watch};
-use tonic::transport::Server;
+use tonic::{service::Routes, transport::Server};
+use tonic_health::server::HealthReporter;
 
 /// So long must nobody be there who could take the data before a leave gives up.
 const NOBODY: Duration = Duration::from_secs(3);
@@ -96,7 +100,7 @@ impl App {
         let clock = Clock::start();
         let core = Core::start(clock.now(), &mut rng, store, me, args.settings()).map_err(anyhow::Error::msg)?;
         let me = core.me().clone();
-        let peers = Peers::new(tls.clone(), driver.clone(), tokio::runtime::Handle::current());
+        let peers = Peers::new(tls.clone(), net::tcp(), driver.clone(), tokio::runtime::Handle::current());
         peers.set_me(me.clone());
         peers.set_ring_id(core.ring_id());
         tracing::info!(name = me.name, id = %me.id(), incarnation = me.incarnation, state = ?core.state(), "starting");
@@ -125,31 +129,13 @@ impl App {
             ring: args.ring_name.clone(),
             open_roles,
         };
-        let (health, health_service) = tonic_health::server::health_reporter();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?;
-        let peer = PeerService::new(driver.clone(), me.key);
-        let told = Told::default();
-        let admin = AdminService::new(driver.clone(), args.data_dir.clone(), tls.clone(), told.clone());
+        let Services { internal: for_peers, client: for_clients, health } =
+            services(&driver, &peers, me.key, &args.data_dir, tls.as_ref())?;
         let internal_server = server()
-            .add_service(RingServer::new(peer.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
-            .add_service(ShardServer::new(peer).max_decoding_message_size(4 * MESSAGE_BYTES_MAX))
-            .add_service(AdminServer::new(admin))
-            .add_service(health_service.clone())
-            .add_service(reflection.clone())
+            .add_routes(for_peers)
             .serve_with_incoming_shutdown(connections(internal, door(vec![Role::Node, Role::Operator])), stopped());
-        let kv = KvService::new(driver.clone(), peers.clone());
         let client_server = server()
-            .add_service(
-                KvServer::new(kv)
-                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                    .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            )
-            .add_service(RingViewServer::new(ViewService::new(driver.clone(), told)))
-            .add_service(health_service)
-            .add_service(reflection)
+            .add_routes(for_clients)
             .serve_with_incoming_shutdown(connections(client, door(vec![Role::Client])), stopped());
         let http_server = axum::serve(http, router(probes)).with_graceful_shutdown(stopped());
         let internal_server = tokio::spawn(internal_server);
@@ -181,6 +167,50 @@ impl App {
     }
 }
 
+/// What a node answers on its two ports for gRPC, whoever has accepted the connection.
+pub struct Services {
+    /// Nodes and the operator.
+    pub internal: Routes,
+    /// Applications, and those who look.
+    pub client: Routes,
+    /// Where both say whether the node serves.
+    pub health: HealthReporter,
+}
+
+/// The services over a core; `data_dir`: whose volume is measured.
+///
+/// # Errors
+/// Never for the descriptors of this build.
+pub fn services(
+    driver: &Driver,
+    peers: &Peers,
+    me: MemberKey,
+    data_dir: &Path,
+    tls: Option<&Tls>,
+) -> anyhow::Result<Services> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let peer = PeerService::new(driver.clone(), me);
+    let told = Told::default();
+    let admin = AdminService::new(driver.clone(), data_dir.to_owned(), tls.cloned(), told.clone());
+    let internal = Routes::new(RingServer::new(peer.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(ShardServer::new(peer).max_decoding_message_size(4 * MESSAGE_BYTES_MAX))
+        .add_service(AdminServer::new(admin))
+        .add_service(health_service.clone())
+        .add_service(reflection.clone());
+    let kv = KvServer::new(KvService::new(driver.clone(), peers.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let client = Routes::new(kv)
+        .add_service(RingViewServer::new(ViewService::new(driver.clone(), told)))
+        .add_service(health_service)
+        .add_service(reflection);
+    Ok(Services { internal, client, health })
+}
+
 fn server() -> Server<tower::layer::util::Stack<RolesLayer, tower::layer::util::Identity>> {
     Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
@@ -207,7 +237,7 @@ async fn begin(args: &Args, driver: &Driver) -> anyhow::Result<()> {
 }
 
 /// Keeps what depends on the member's state in step with it.
-async fn follow_state(driver: Driver, peers: Peers, health: tonic_health::server::HealthReporter) {
+async fn follow_state(driver: Driver, peers: Peers, health: HealthReporter) {
     let mut timer = tokio::time::interval(Duration::from_millis(200));
     loop {
         timer.tick().await;

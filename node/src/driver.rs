@@ -14,6 +14,7 @@ use chord::{
 use rand_chacha::ChaCha12Rng;
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -43,6 +44,8 @@ pub enum Command {
     Admin(AdminRequest, oneshot::Sender<Result<(), AdminError>>),
     /// A look at the core.
     Inspect(Look),
+    /// The thread ends, and the core with it. A process that ends needs none: its disk is always as after a crash.
+    Stop,
 }
 
 /// What somebody does while looking at the core.
@@ -249,7 +252,9 @@ impl<S: Store> Run<S> {
             let more = std::iter::from_fn(|| commands.try_recv().ok()).take(ROUND_MAX);
             for command in first.into_iter().chain(more) {
                 self.driver.queued.fetch_sub(1, Ordering::Relaxed);
-                self.on_command(command, &mut out);
+                if self.on_command(command, &mut out).is_break() {
+                    return;
+                }
             }
             self.carry_out(&mut out);
         }
@@ -260,7 +265,7 @@ impl<S: Store> Run<S> {
         Token(self.tokens)
     }
 
-    fn on_command(&mut self, command: Command, out: &mut Vec<Output>) {
+    fn on_command(&mut self, command: Command, out: &mut Vec<Output>) -> ControlFlow<()> {
         let now = self.clock.now();
         let input = match command {
             Command::Input(input) => input,
@@ -279,9 +284,14 @@ impl<S: Store> Run<S> {
                 self.waiting.admins.insert(token, reply);
                 Input::Admin { token, request }
             }
-            Command::Inspect(look) => return look(&self.core),
+            Command::Inspect(look) => {
+                look(&self.core);
+                return ControlFlow::Continue(());
+            }
+            Command::Stop => return ControlFlow::Break(()),
         };
         self.core.step(now, &mut self.rng, input, out);
+        ControlFlow::Continue(())
     }
 
     fn carry_out(&mut self, out: &mut Vec<Output>) {

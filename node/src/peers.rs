@@ -9,7 +9,7 @@ use chord::{
     msg::{RingReply, RingRequest, ShardMsg},
     time::Nanos,
 };
-use chord_client::net::{CONNECT_TIMEOUT, Link, Tls, link, tcp};
+use chord_client::net::{CONNECT_TIMEOUT, Dial, Link, Tls, link};
 use chord_proto::{
     MESSAGE_BYTES_MAX,
     v1::{self, ring_client::RingClient, shard_client::ShardClient},
@@ -48,6 +48,7 @@ struct Inner {
     me: OnceLock<NodeRef>,
     ring_id: Mutex<Option<u128>>,
     tls: Option<Tls>,
+    dial: Dial,
     driver: Driver,
     runtime: Handle,
     /// With the time of their last use.
@@ -65,12 +66,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Peers {
-    /// No connection is made before it is needed.
-    pub fn new(tls: Option<Tls>, driver: Driver, runtime: Handle) -> Peers {
+    /// No connection is made, by `dial`, before it is needed.
+    pub fn new(tls: Option<Tls>, dial: Dial, driver: Driver, runtime: Handle) -> Peers {
         Peers(Arc::new(Inner {
             me: OnceLock::new(),
             ring_id: Mutex::new(None),
             tls,
+            dial,
             driver,
             runtime,
             links: Mutex::default(),
@@ -101,7 +103,7 @@ impl Peers {
         let fresh = {
             // The channel's own tasks run on the runtime, whoever asks.
             let _guard = self.0.runtime.enter();
-            link(addr, self.0.tls.clone(), tcp())?
+            link(addr, self.0.tls.clone(), self.0.dial.clone())?
         };
         let mut links = lock(&self.0.links);
         links.retain(|_, (_, used)| now.duration_since(*used) < LINK_IDLE);

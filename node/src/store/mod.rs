@@ -9,8 +9,8 @@
 //! ends, and the next start repairs the store (`rebuild`).
 mod commit;
 pub mod format;
-mod journal;
-mod manifest;
+pub mod journal;
+pub mod manifest;
 mod rebuild;
 mod scrub;
 

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Cargo's RUSTC_WRAPPER: coverage is of what reads the bytes. With the rest of the dependencies instrumented as well, the
+# build takes an hour, and most of the coverage would be of the runtime.
+case "$CARGO_CRATE_NAME" in
+chord | chord_client | chord_gateway | chord_node | chord_operator | chord_proto | fuzz | prost | serde_json | sim | tonic)
+    exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+        -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+    ;;
+esac
+exec "$@"

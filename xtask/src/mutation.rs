@@ -10,7 +10,7 @@ mod schemata;
 mod suite;
 
 use crate::proc::step;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use list::Mutant;
 use page::Judged;
 use results::{Results, Verdict};
@@ -26,7 +26,7 @@ use suite::{Effort, End, Test};
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only mutants with this in their names, which begin with the file; the page is not written then
+    /// Only mutants with this in their names, which begin with the file
     #[arg(long)]
     filter: Option<String>,
     /// Only tests with this in their names; survivors of these are named, and not judged
@@ -41,6 +41,9 @@ pub struct Options {
     /// Mutants at a time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Judges nothing: writes the page from the verdicts that are kept
+    #[arg(long)]
+    page: bool,
     /// Stops after the quick tests; survivors are named, and not judged
     #[arg(long)]
     quick: bool,
@@ -114,6 +117,9 @@ pub fn mutation(options: &Options) -> Result<()> {
     let sources = all.iter().map(|mutant| mutant.file.as_str()).map(|file| Ok((file, list::source(file)?)));
     let work = Work { sources: sources.collect::<Result<_>>()?, results: Mutex::new(Results::open(options.fresh)?) };
 
+    if options.page {
+        return report(&all, &work);
+    }
     let built = step("compiling the mutants", || build::build(&all))?;
     println!("{} mutants: {} unviable, {} alone", all.len(), built.unviable.len(), built.alone.len());
     for mutant in all.iter().filter(|mutant| built.unviable.contains(&mutant.number)) {
@@ -150,15 +156,15 @@ pub fn mutation(options: &Options) -> Result<()> {
         alone.into_iter().try_for_each(|mutant| judge_alone(&work, mutant))
     })?;
 
-    let judged: Vec<Judged> = all
-        .iter()
-        .filter_map(|mutant| {
-            let name = mutant.lasting_name(&work.sources[mutant.file.as_str()]);
-            work.verdict(mutant).map(|verdict| Judged { mutant, name, verdict })
-        })
-        .collect();
-    ensure!(options.filter.is_some() || judged.len() == all.len(), "{} of {} are judged", judged.len(), all.len());
-    page::write(&judged, options.filter.is_none())
+    report(&all, &work)
+}
+
+fn report<'a>(all: &'a [Mutant], work: &Work) -> Result<()> {
+    let judged = |mutant: &'a Mutant| {
+        let name = mutant.lasting_name(&work.sources[mutant.file.as_str()]);
+        Judged { mutant, name, verdict: work.verdict(mutant) }
+    };
+    page::write(&all.iter().map(judged).collect::<Vec<_>>())
 }
 
 fn judge_alone(work: &Work, mutant: &Mutant) -> Result<()> {

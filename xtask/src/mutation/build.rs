@@ -90,7 +90,12 @@ fn prepare() -> Result<()> {
     }
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let members = manifest.lines().find(|line| line.starts_with("members = ")).context("no members in Cargo.toml")?;
-    write(&tree.join("Cargo.toml"), manifest.replace(members, "members = [\"chord\", \"sim\"]").as_bytes())?;
+    // Optimised less than for the tests as such: a mutant is compiled more often than it is run for long.
+    let manifest =
+        manifest.replace(members, "members = [\"chord\", \"sim\"]").replace("opt-level = 2", "opt-level = 1");
+    write(&tree.join("Cargo.toml"), manifest.replace("debug = \"line-tables-only\"", "debug = false").as_bytes())?;
+    // No test runs the simulator as a program.
+    fs::remove_file(tree.join("sim/src/main.rs"))?;
     if !tree.join("Cargo.lock").exists() {
         write(&tree.join("Cargo.lock"), &fs::read(root.join("Cargo.lock"))?)?;
     }

@@ -29,6 +29,9 @@ pub struct Options {
     /// Only mutants with this in their names, which begin with the file
     #[arg(long)]
     filter: Option<String>,
+    /// Only the core's own tests, which compile in a minute; survivors are named, and not judged
+    #[arg(long)]
+    core: bool,
     /// Only tests with this in their names; survivors of these are named, and not judged
     #[arg(long)]
     tests: Option<String>,
@@ -120,7 +123,7 @@ pub fn mutation(options: &Options) -> Result<()> {
     if options.page {
         return report(&all, &work);
     }
-    let built = step("compiling the mutants", || build::build(&all))?;
+    let built = step("compiling the mutants", || build::build(&all, options.core))?;
     println!("{} mutants: {} unviable, {} alone", all.len(), built.unviable.len(), built.alone.len());
     for mutant in all.iter().filter(|mutant| built.unviable.contains(&mutant.number)) {
         work.note(mutant, Verdict::Unviable, "rustc")?;
@@ -144,7 +147,7 @@ pub fn mutation(options: &Options) -> Result<()> {
         let tests =
             step(&format!("{what} without a mutant"), || suite::survey(&built.binaries, all.len(), effort, part))?;
         left = step(what, || work.judge(what, left, &tests, effort, jobs))?;
-        if options.quick || options.tests.is_some() {
+        if options.quick || options.core || options.tests.is_some() {
             let names: Vec<&str> = left.iter().map(|mutant| mutant.name.as_str()).collect();
             println!("{} survive the quick tests:\n{}", left.len(), names.join("\n"));
             return Ok(());

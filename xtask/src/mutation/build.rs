@@ -113,7 +113,7 @@ fn cargo(args: &[&str]) -> Result<(bool, Vec<Value>)> {
 }
 
 /// Puts every mutant into the copy that compiles there, then compiles the tests.
-pub fn build(mutants: &[Mutant]) -> Result<Built> {
+pub fn build(mutants: &[Mutant], core_only: bool) -> Result<Built> {
     prepare()?;
     let mut built =
         Built { switched: BTreeSet::new(), unviable: BTreeSet::new(), alone: BTreeSet::new(), binaries: vec![] };
@@ -157,14 +157,16 @@ pub fn build(mutants: &[Mutant]) -> Result<Built> {
     }
     let out = |number: &u32| built.unviable.contains(number) || built.alone.contains(number);
     built.switched = mutants.iter().map(|mutant| mutant.number).filter(|number| !out(number)).collect();
-    built.binaries = tests()?;
+    built.binaries = tests(core_only)?;
     Ok(built)
 }
 
 /// Compiles the tests of the copy as it stands.
-pub fn tests() -> Result<Vec<Binary>> {
-    let args = ["test", "--offline", "--package", "chord", "--package", "sim", "--lib", "--tests", "--no-run"];
-    let (done, messages) = cargo(&[&args[..], &["--message-format=json"]].concat())?;
+pub fn tests(core_only: bool) -> Result<Vec<Binary>> {
+    let packages: &[&str] =
+        if core_only { &["chord", "--features", "chord/mutants"] } else { &["chord", "--package", "sim"] };
+    let args = ["--lib", "--tests", "--no-run", "--message-format=json"];
+    let (done, messages) = cargo(&[&["test", "--offline", "--package"], packages, &args[..]].concat())?;
     ensure!(done, "the tests do not compile");
     let program = |message: &Value| {
         let path = PathBuf::from(message["executable"].as_str()?);
@@ -185,7 +187,7 @@ pub fn alone(mutant: &Mutant) -> Result<Option<Vec<Binary>>> {
     if !cargo(&check)?.0 {
         return Ok(None);
     }
-    tests().map(Some)
+    tests(false).map(Some)
 }
 
 fn core_files() -> Result<Vec<String>> {

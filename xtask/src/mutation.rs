@@ -83,7 +83,7 @@ impl Work<'_> {
                     Some((test, End::TimedOut)) => self.note(mutant, Verdict::Timeout, &test.shown())?,
                     Some((test, _)) => self.note(mutant, Verdict::Caught, &test.shown())?,
                     None => {
-                        self.note(mutant, Verdict::Missed, what)?;
+                        self.note(mutant, effort.survived(), what)?;
                         survivors.lock().unwrap_or_else(PoisonError::into_inner).push(*mutant);
                     }
                 }
@@ -131,7 +131,7 @@ pub fn mutation(options: &Options) -> Result<()> {
     // What was missed is judged again: the tests may have changed.
     let open = |mutant: &&Mutant| match work.verdict(mutant) {
         None => true,
-        Some(verdict) => verdict == Verdict::Missed && !options.new,
+        Some(verdict) => matches!(verdict, Verdict::Survivor | Verdict::Missed) && !options.new,
     };
     let mut left: Vec<&Mutant> = all.iter().filter(wanted).filter(open).collect();
     left.retain(|mutant| built.switched.contains(&mutant.number));
@@ -167,7 +167,7 @@ fn report<'a>(all: &'a [Mutant], work: &Work) -> Result<()> {
         let name = mutant.lasting_name(&work.sources[mutant.file.as_str()]);
         Judged { mutant, name, verdict: work.verdict(mutant) }
     };
-    page::write(&all.iter().map(judged).collect::<Vec<_>>())
+    page::write(all.iter().map(judged).collect())
 }
 
 fn judge_alone(work: &Work, mutant: &Mutant) -> Result<()> {

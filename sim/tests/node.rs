@@ -586,3 +586,156 @@ fn who_is_no_member_says_so_and_tells_no_views() {
         assert_eq!((node.key, is), (nodes.all[index].me.key, member));
     }
 }
+
+/// The node that leads the shard of a key, by its own word.
+fn leader_of(nodes: &mut Nodes, text: &str) -> usize {
+    (0..nodes.all.len())
+        .find(|index| matches!(nodes.ask(*index, get(text)), Outcome::Value(_)))
+        .expect("somebody leads")
+}
+
+#[test]
+fn who_does_not_lead_names_who_does_and_somebody_alive_when_that_is_unknown() {
+    let mut nodes = Nodes::ring(3);
+    let leads = leader_of(&mut nodes, "key");
+    for index in (0..3).filter(|index| *index != leads) {
+        let Outcome::NotLeader(Some(hint)) = nodes.ask(index, get("key")) else { panic!("another one leads") };
+        assert_eq!(hint, nodes.core(leads).me().clone());
+    }
+    // The leader dies: nobody is sent to it any more, and one of the two others leads in the end.
+    nodes.kill(leads);
+    nodes.until("it is missed", |nodes| {
+        (0..3).filter(|index| *index != leads).all(|index| !nodes.core(index).is_reachable(&nodes.all[leads].me))
+    });
+    let others: Vec<usize> = (0..3).filter(|index| *index != leads).collect();
+    for index in &others {
+        match nodes.ask(*index, get("key")) {
+            Outcome::NotLeader(Some(hint)) => assert_ne!(hint.key, nodes.all[leads].me.key),
+            Outcome::Value(_) | Outcome::Unavailable(_) => {}
+            other => panic!("no effect, not {other:?}"),
+        }
+    }
+    nodes.run(3000);
+    let leads = others.into_iter().filter(|index| matches!(nodes.ask(*index, get("key")), Outcome::Value(_))).count();
+    assert_eq!(leads, 1);
+}
+
+#[test]
+fn questions_about_no_shard_or_for_nothing_are_invalid() {
+    use chord::shard::config::ShardId;
+    let mut nodes = Nodes::ring(1);
+    let scan = |shard, limit| Operation::Scan { shard: ShardId(shard), after: None, limit };
+    for operation in [scan(4, 1), scan(u32::MAX, 1), scan(0, 0)] {
+        let Outcome::Invalid(why) = nodes.ask(0, operation) else { panic!("invalid") };
+        assert!(why.contains("shard must be below 4 and limit at least 1"), "{why}");
+    }
+    assert_eq!(nodes.ask(0, scan(3, 1)), Outcome::Page(vec![], false));
+    // Nor does a peer's message about such a shard make one.
+    let before = nodes.core(0).status();
+    let (from, ballot) = (node_ref(1).key, chord::shard::config::Ballot(16));
+    for shard in [4, 5] {
+        let message =
+            chord::msg::ShardMsg { shard: ShardId(shard), epoch: 1, ballot, kind: chord::msg::ShardKind::Prepare };
+        nodes.step(0, Input::Shard { from, messages: vec![message] });
+        let config = chord::shard::config::Config { epoch: 9, members: vec![from] };
+        let entries = vec![chord::msg::MapEntry { shard: ShardId(shard), config, leader: None }];
+        let kind = chord::msg::ShardKind::MapUpdate { entries };
+        let message = chord::msg::ShardMsg { shard: ShardId(0), epoch: 9, ballot, kind };
+        nodes.step(0, Input::Shard { from, messages: vec![message] });
+    }
+    nodes.flow();
+    assert_eq!(nodes.core(0).status(), before);
+    assert_eq!(nodes.core(0).shard_map().len(), 4);
+}
+
+#[test]
+fn any_copy_answers_who_takes_an_old_value() {
+    let mut nodes = Nodes::ring(3);
+    nodes.ask_leader(put("key", 1));
+    nodes.run(500);
+    for index in 0..3 {
+        let stale = |text: &str| Operation::Get { key: key(text), stale_ok: true };
+        let Outcome::Value(Some((value, ..))) = nodes.ask(index, stale("key")) else { panic!("a copy is here") };
+        assert_eq!(value, Bytes::from_static(b"value"));
+        assert_eq!(nodes.ask(index, stale("nothing")), Outcome::Value(None));
+    }
+}
+
+#[test]
+fn operations_beyond_the_bound_are_shed_and_others_taken_when_some_have_ended() {
+    let mut nodes = Nodes::started(3);
+    nodes.settings.operations_in_flight_max = 2;
+    for index in 0..3 {
+        nodes.kill(index);
+        nodes.start(index);
+    }
+    assert_eq!(nodes.admin(0, AdminAction::Bootstrap { ring_id: RING }), Ok(()));
+    for index in 1..3 {
+        assert_eq!(nodes.admin(index, AdminAction::Join { seeds: vec!["h-0:1".into()], ring_id: None }), Ok(()));
+        nodes.until("it serves", |nodes| nodes.core(index).state() == MemberState::Serving);
+    }
+    nodes.run(3000);
+    let leads = leader_of(&mut nodes, "key");
+    nodes.cut.insert(leads);
+    let submit = |nodes: &mut Nodes, number| {
+        let token = nodes.token();
+        let deadline = Nanos::from_millis(nodes.ms + 1000);
+        nodes.step(leads, Input::Client { token, operation: put("key", number), deadline });
+        nodes.flow();
+        token
+    };
+    let tokens = [1, 2, 3].map(|number| submit(&mut nodes, number));
+    assert!(matches!(nodes.said.get(&tokens[2]), Some(Outcome::Overloaded(_))));
+    assert!(!nodes.said.contains_key(&tokens[0]) && !nodes.said.contains_key(&tokens[1]));
+    nodes.cut.clear();
+    nodes.run(6000);
+    assert!(nodes.said.contains_key(&tokens[0]) && nodes.said.contains_key(&tokens[1]));
+    for number in 10..15 {
+        assert!(matches!(nodes.ask_leader(put("key", number)).1, Outcome::Written(_)));
+    }
+}
+
+#[test]
+fn values_end_without_anybody_looking() {
+    let mut nodes = Nodes::ring(3);
+    let ends = Operation::Put { key: key("key"), value: Bytes::from_static(b"v"), ttl_ms: Some(2000), op: op(1) };
+    let (leads, _) = nodes.ask_leader(ends);
+    nodes.ask_leader(put("stays", 2));
+    nodes.run(1000);
+    let Outcome::Value(Some((_, _, left))) = nodes.ask(leads, get("key")) else { panic!("not yet") };
+    assert!(left.is_some_and(|left| (900..=1000).contains(&left)), "{left:?}");
+    nodes.run(3000);
+    let sum = |nodes: &Nodes| (0..3).map(|index| nodes.core(index).status().counters.expired).sum::<u64>();
+    assert_eq!(sum(&nodes), 1);
+    assert_eq!((0..3).map(|index| nodes.core(index).status().keys_held).sum::<u64>(), 3, "one key, three copies");
+    assert_eq!(nodes.ask(leads, get("key")), Outcome::Value(None));
+}
+
+#[test]
+fn a_node_that_is_about_to_restart_leads_nothing_until_it_has_rested() {
+    let mut nodes = Nodes::ring(3);
+    let led = |nodes: &Nodes, index: usize| nodes.core(index).status().shards_led;
+    let rests = (0..3).find(|index| led(&nodes, *index) > 0).expect("somebody leads");
+    let before: Vec<u32> = (0..3).map(|index| led(&nodes, index)).collect();
+    assert_eq!(nodes.admin(rests, AdminAction::PrepareRestart { ttl: Nanos::from_millis(5000) }), Ok(()));
+    nodes.run(1000);
+    assert_eq!(led(&nodes, rests), 0);
+    assert_eq!((0..3).map(|index| led(&nodes, index)).sum::<u32>(), 4, "the others lead: {before:?}");
+    nodes.run(3000);
+    assert_eq!(led(&nodes, rests), 0, "still");
+}
+
+#[test]
+fn people_are_told_of_moves_with_shard_and_member() {
+    let mut nodes = Nodes::ring(2);
+    let moved: Vec<&(usize, Event)> = nodes.events.iter().filter(|(_, event)| event.kind == "move").collect();
+    assert!(!moved.is_empty());
+    for (by, event) in moved {
+        assert_eq!(event.subject.as_ref().map(|node| node.key), Some(nodes.all[*by].me.key));
+        assert!(event.shard.is_some() && event.message.contains("is in configuration"), "{event:?}");
+    }
+    let held: Vec<u32> = (0..2).map(|index| nodes.core(index).status().shards_held).collect();
+    assert_eq!(held, [4, 4]);
+    assert_eq!(nodes.core(0).shard_map(), nodes.core(1).shard_map(), "they know the same");
+    assert!(nodes.core(0).shard_map().iter().all(|entry| entry.leader.is_some()));
+}

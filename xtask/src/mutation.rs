@@ -10,7 +10,7 @@ mod schemata;
 mod suite;
 
 use crate::proc::step;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use list::Mutant;
 use page::Judged;
 use results::{Results, Verdict};
@@ -26,9 +26,12 @@ use suite::{Effort, End, Test};
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only mutants with this in their names, which begin with the file; the page is not written then
+    /// Only mutants with this in their names, which begin with the file
     #[arg(long)]
     filter: Option<String>,
+    /// Only the core's own tests, which compile in a minute; survivors are named, and not judged
+    #[arg(long)]
+    core: bool,
     /// Only tests with this in their names; survivors of these are named, and not judged
     #[arg(long)]
     tests: Option<String>,
@@ -41,6 +44,9 @@ pub struct Options {
     /// Mutants at a time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Judges nothing: writes the page from the verdicts that are kept
+    #[arg(long)]
+    page: bool,
     /// Stops after the quick tests; survivors are named, and not judged
     #[arg(long)]
     quick: bool,
@@ -77,7 +83,7 @@ impl Work<'_> {
                     Some((test, End::TimedOut)) => self.note(mutant, Verdict::Timeout, &test.shown())?,
                     Some((test, _)) => self.note(mutant, Verdict::Caught, &test.shown())?,
                     None => {
-                        self.note(mutant, Verdict::Missed, what)?;
+                        self.note(mutant, effort.survived(), what)?;
                         survivors.lock().unwrap_or_else(PoisonError::into_inner).push(*mutant);
                     }
                 }
@@ -114,7 +120,10 @@ pub fn mutation(options: &Options) -> Result<()> {
     let sources = all.iter().map(|mutant| mutant.file.as_str()).map(|file| Ok((file, list::source(file)?)));
     let work = Work { sources: sources.collect::<Result<_>>()?, results: Mutex::new(Results::open(options.fresh)?) };
 
-    let built = step("compiling the mutants", || build::build(&all))?;
+    if options.page {
+        return report(&all, &work);
+    }
+    let built = step("compiling the mutants", || build::build(&all, options.core))?;
     println!("{} mutants: {} unviable, {} alone", all.len(), built.unviable.len(), built.alone.len());
     for mutant in all.iter().filter(|mutant| built.unviable.contains(&mutant.number)) {
         work.note(mutant, Verdict::Unviable, "rustc")?;
@@ -122,7 +131,7 @@ pub fn mutation(options: &Options) -> Result<()> {
     // What was missed is judged again: the tests may have changed.
     let open = |mutant: &&Mutant| match work.verdict(mutant) {
         None => true,
-        Some(verdict) => verdict == Verdict::Missed && !options.new,
+        Some(verdict) => matches!(verdict, Verdict::Survivor | Verdict::Missed) && !options.new,
     };
     let mut left: Vec<&Mutant> = all.iter().filter(wanted).filter(open).collect();
     left.retain(|mutant| built.switched.contains(&mutant.number));
@@ -138,7 +147,7 @@ pub fn mutation(options: &Options) -> Result<()> {
         let tests =
             step(&format!("{what} without a mutant"), || suite::survey(&built.binaries, all.len(), effort, part))?;
         left = step(what, || work.judge(what, left, &tests, effort, jobs))?;
-        if options.quick || options.tests.is_some() {
+        if options.quick || options.core || options.tests.is_some() {
             let names: Vec<&str> = left.iter().map(|mutant| mutant.name.as_str()).collect();
             println!("{} survive the quick tests:\n{}", left.len(), names.join("\n"));
             return Ok(());
@@ -150,15 +159,15 @@ pub fn mutation(options: &Options) -> Result<()> {
         alone.into_iter().try_for_each(|mutant| judge_alone(&work, mutant))
     })?;
 
-    let judged: Vec<Judged> = all
-        .iter()
-        .filter_map(|mutant| {
-            let name = mutant.lasting_name(&work.sources[mutant.file.as_str()]);
-            work.verdict(mutant).map(|verdict| Judged { mutant, name, verdict })
-        })
-        .collect();
-    ensure!(options.filter.is_some() || judged.len() == all.len(), "{} of {} are judged", judged.len(), all.len());
-    page::write(&judged, options.filter.is_none())
+    report(&all, &work)
+}
+
+fn report<'a>(all: &'a [Mutant], work: &Work) -> Result<()> {
+    let judged = |mutant: &'a Mutant| {
+        let name = mutant.lasting_name(&work.sources[mutant.file.as_str()]);
+        Judged { mutant, name, verdict: work.verdict(mutant) }
+    };
+    page::write(all.iter().map(judged).collect())
 }
 
 fn judge_alone(work: &Work, mutant: &Mutant) -> Result<()> {

@@ -1,7 +1,7 @@
 //! docs/mutation.md, and the reasons of those that no test can catch.
 use super::{list::Mutant, results::Verdict};
 use crate::paths;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -32,37 +32,49 @@ fn reasons(text: &str) -> Result<BTreeMap<&str, &str>> {
 struct Count {
     mutants: usize,
     unviable: usize,
+    open: usize,
+    survivors: usize,
     caught: usize,
     timeout: usize,
     missed: usize,
 }
 
 impl Count {
-    fn add(&mut self, verdict: Verdict) {
+    fn add(&mut self, verdict: Option<Verdict>) {
         self.mutants += 1;
         *match verdict {
-            Verdict::Unviable => &mut self.unviable,
-            Verdict::Caught => &mut self.caught,
-            Verdict::Timeout => &mut self.timeout,
-            Verdict::Missed => &mut self.missed,
+            None => &mut self.open,
+            Some(Verdict::Survivor) => &mut self.survivors,
+            Some(Verdict::Unviable) => &mut self.unviable,
+            Some(Verdict::Caught) => &mut self.caught,
+            Some(Verdict::Timeout) => &mut self.timeout,
+            Some(Verdict::Missed) => &mut self.missed,
         } += 1;
     }
 
     fn percent(&self) -> f64 {
-        100.0 * self.missed as f64 / (self.mutants - self.unviable).max(1) as f64
+        100.0 * self.missed as f64 / (self.mutants - self.unviable - self.open - self.survivors).max(1) as f64
     }
 
     fn row(&self, name: &str) -> String {
-        let Count { mutants, unviable, caught, timeout, missed } = self;
-        format!("| {name} | {mutants} | {unviable} | {caught} | {timeout} | {missed} | {:.1} |\n", self.percent())
+        let Count { mutants, unviable, open, survivors, caught, timeout, missed } = self;
+        format!(
+            "| {name} | {mutants} | {unviable} | {open} | {survivors} | {caught} | {timeout} | {missed} | {:.1} |\n",
+            self.percent()
+        )
     }
 }
 
-/// A mutant that was judged, by the name that lasts.
+/// A mutant by the name that lasts, and what became of it.
 pub struct Judged<'a> {
     pub mutant: &'a Mutant,
     pub name: String,
-    pub verdict: Verdict,
+    pub verdict: Option<Verdict>,
+}
+
+fn line(name: &str) -> String {
+    let (change, line) = name.trim_start_matches("chord/src/").split_once(" | ").unwrap_or((name, ""));
+    format!("* {change}: `` {line} ``\n")
 }
 
 /// The page, and what is wrong.
@@ -73,14 +85,15 @@ fn page(judged: &[Judged], reasons: &BTreeMap<&str, &str>) -> (String, Vec<Strin
         files.entry(&one.mutant.file).or_default().add(one.verdict);
         all.add(one.verdict);
     }
-    let mut text = format!("{HEAD}\n| file | mutants | unviable | caught | timeout | missed | missed % |\n");
-    text.push_str("|---|---|---|---|---|---|---|\n");
+    let mut text =
+        format!("{HEAD}\n| file | mutants | unviable | open | survivors | caught | timeout | missed | missed % |\n");
+    text.push_str("|---|---|---|---|---|---|---|---|---|\n");
     for (file, count) in &files {
         text.push_str(&count.row(&format!("`{}`", file.trim_start_matches("chord/src/"))));
     }
     text.push_str(&all.row("**all**"));
     let missed: BTreeSet<&str> =
-        judged.iter().filter(|one| one.verdict == Verdict::Missed).map(|one| one.name.as_str()).collect();
+        judged.iter().filter(|one| one.verdict == Some(Verdict::Missed)).map(|one| one.name.as_str()).collect();
     let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut wrong = Vec::new();
     for name in &missed {
@@ -97,10 +110,26 @@ fn page(judged: &[Judged], reasons: &BTreeMap<&str, &str>) -> (String, Vec<Strin
     text.push_str("\n## Missed, and why\n");
     for (reason, names) in by_reason {
         let _ = write!(text, "\n{reason}\n\n");
-        for name in names {
-            let (change, line) = name.trim_start_matches("chord/src/").split_once(" | ").unwrap_or((name, ""));
-            let _ = writeln!(text, "* {change}: `` {line} ``");
+        text.extend(names.into_iter().map(line));
+    }
+    let (survivor, unexplained) = (Some(Verdict::Survivor), |one: &&Judged| !reasons.contains_key(one.name.as_str()));
+    for (title, verdict) in [("Missed, and not looked at yet", Some(Verdict::Missed)), ("Survivors", survivor)] {
+        let names: BTreeSet<&str> = judged
+            .iter()
+            .filter(|one| one.verdict == verdict)
+            .filter(unexplained)
+            .map(|one| one.name.as_str())
+            .collect();
+        if !names.is_empty() {
+            let _ = write!(text, "\n## {title}\n\n");
+            text.extend(names.into_iter().map(line));
         }
+    }
+    if all.survivors > 0 {
+        wrong.push(format!("{} survive the quick tests and have not been judged by the long ones", all.survivors));
+    }
+    if all.open > 0 {
+        wrong.push(format!("{} have not been judged", all.open));
     }
     if all.percent() >= MISSED_PERCENT_MAX {
         wrong.push(format!("{:.1} % are missed", all.percent()));
@@ -108,22 +137,17 @@ fn page(judged: &[Judged], reasons: &BTreeMap<&str, &str>) -> (String, Vec<Strin
     (text, wrong)
 }
 
-/// Writes the page if it is whole; an error says what a person has to do.
-pub fn write(judged: &[Judged], whole: bool) -> Result<()> {
-    let (text, wrong) = page(judged, &reasons(REASONS)?);
-    if !whole {
-        let table = text.lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n");
-        println!("{table}");
+/// Writes the page; an error says what a person has to do.
+pub fn write(mut judged: Vec<Judged>) -> Result<()> {
+    let reasons = reasons(REASONS)?;
+    // No longer test can change what has a reason.
+    let explained = |one: &&mut Judged| reasons.contains_key(one.name.as_str());
+    for one in judged.iter_mut().filter(explained).filter(|one| one.verdict == Some(Verdict::Survivor)) {
+        one.verdict = Some(Verdict::Missed);
     }
-    let (stale, wrong): (Vec<_>, Vec<_>) =
-        wrong.into_iter().partition(|line| !whole && line.starts_with("reasons.txt"));
-    drop(stale);
-    if whole {
-        fs::write(paths::root().join(PAGE), text)?;
-    }
-    if !wrong.is_empty() {
-        bail!("{} to look at:\n{}", wrong.len(), wrong.join("\n"));
-    }
+    let (text, wrong) = page(&judged, &reasons);
+    fs::write(paths::root().join(PAGE), text)?;
+    ensure!(wrong.is_empty(), "{} to look at:\n{}", wrong.len(), wrong.join("\n"));
     Ok(())
 }
 
@@ -145,13 +169,13 @@ mod tests {
         };
         let (one, two, three) = (mutant(0), mutant(1), mutant(2));
         let judged = [
-            Judged { mutant: &one, name: "a | x".into(), verdict: Verdict::Missed },
-            Judged { mutant: &two, name: "b | y".into(), verdict: Verdict::Missed },
-            Judged { mutant: &three, name: "c | z".into(), verdict: Verdict::Caught },
+            Judged { mutant: &one, name: "a | x".into(), verdict: Some(Verdict::Missed) },
+            Judged { mutant: &two, name: "b | y".into(), verdict: Some(Verdict::Missed) },
+            Judged { mutant: &three, name: "c | z".into(), verdict: Some(Verdict::Caught) },
         ];
         let reasons = reasons("a | x\nc | z\n  the same\n").expect("each has one");
         let (text, wrong) = page(&judged, &reasons);
-        assert!(text.contains("| `id.rs` | 3 | 0 | 1 | 0 | 2 | 66.7 |"), "{text}");
+        assert!(text.contains("| `id.rs` | 3 | 0 | 0 | 0 | 1 | 0 | 2 | 66.7 |"), "{text}");
         assert_eq!(wrong.len(), 3, "{wrong:?}");
         assert!(wrong[0].contains("b | y") && wrong[1].contains("caught now") && wrong[2].contains("66.7"));
     }

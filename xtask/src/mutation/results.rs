@@ -16,14 +16,17 @@ pub enum Verdict {
     Unviable,
     Caught,
     Timeout,
+    /// Of the quick tests; the long ones have not judged it yet.
+    Survivor,
     Missed,
 }
 
 impl Verdict {
-    const ALL: [(Verdict, &str); 4] = [
+    const ALL: [(Verdict, &str); 5] = [
         (Verdict::Unviable, "unviable"),
         (Verdict::Caught, "caught"),
         (Verdict::Timeout, "timeout"),
+        (Verdict::Survivor, "survivor"),
         (Verdict::Missed, "missed"),
     ];
 

@@ -1,5 +1,8 @@
 //! The tests that judge the mutants: each a process of its own, with limits.
-use super::build::{self, Binary};
+use super::{
+    build::{self, Binary},
+    results::Verdict,
+};
 use anyhow::{Context as _, Result, ensure};
 use std::{
     collections::BTreeSet,
@@ -28,6 +31,14 @@ impl Effort {
         match self {
             Effort::Quick => [("SEEDS", "2"), ("TRANSITIONS", "1000"), ("PROPTEST_CASES", "64")],
             Effort::Long => [("SEEDS", "20"), ("TRANSITIONS", "10000"), ("PROPTEST_CASES", "256")],
+        }
+    }
+
+    /// What a mutant is that passes.
+    pub fn survived(self) -> Verdict {
+        match self {
+            Effort::Quick => Verdict::Survivor,
+            Effort::Long => Verdict::Missed,
         }
     }
 

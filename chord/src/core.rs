@@ -224,7 +224,10 @@ impl<S: Store> Core<S> {
             Input::Ring { token, request } => self.on_ring_request(now, rng, token, request),
             Input::CallDone { call, result } => self.on_call_done(now, rng, call, result),
             Input::Shard { from, messages } => {
-                self.on_heard(now, rng, from);
+                // Questions show that its messages come through; whether this node's do, its answers show.
+                if messages.iter().any(|msg| msg.kind.is_answer()) {
+                    self.on_heard(now, rng, from);
+                }
                 if self.is_in_ring() {
                     let whole = self.settings.shards as usize;
                     let is_whole_map = |msg: &ShardMsg| matches!(&msg.kind, ShardKind::MapUpdate { entries } if entries.len() == whole);
@@ -279,12 +282,6 @@ impl<S: Store> Core<S> {
     }
 
     fn on_ring_request(&mut self, now: Now, rng: &mut dyn Rng, token: Token, request: RingRequest) {
-        match &request {
-            RingRequest::Ping { from } | RingRequest::Notify { from } | RingRequest::Gossip { from, .. } => {
-                self.on_heard(now, rng, from.key);
-            }
-            _ => {}
-        }
         match request {
             RingRequest::Gossip { from, view_hash, rumors, map_hash } => {
                 let reply = self.on_gossip(now, from, view_hash, rumors, map_hash);

@@ -295,6 +295,24 @@ pub enum ShardKind {
     Handover,
 }
 
+impl ShardKind {
+    /// Whether it is said only to those who asked.
+    pub fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            ShardKind::Promise { .. }
+                | ShardKind::KeyState { .. }
+                | ShardKind::WriteAck { .. }
+                | ShardKind::ConfirmAck { .. }
+                | ShardKind::SealAck { .. }
+                | ShardKind::TransferChunk { .. }
+                | ShardKind::InstallAck { .. }
+                | ShardKind::Digest { .. }
+                | ShardKind::Nack { .. }
+        )
+    }
+}
+
 /// What a node knows about who holds a shard.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct MapEntry {

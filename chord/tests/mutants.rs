@@ -1,12 +1,14 @@
 //! Assertions that mutants of the small pure files survived without (`docs/mutation.md`).
 use chord::{
-    id::{Id, between},
-    member::{Disk, MemberKey},
+    id::{Id, between, owns},
+    member::{Disk, Member, MemberKey, MemberState, NodeRef, View},
+    settings::Settings,
     shard::{
         config::{Ballot, Config, ShardId},
         digest::{BUCKETS, Digest, bucket, summand},
-        record::Version,
+        record::{OpId, Record, Version},
     },
+    time::Nanos,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -77,4 +79,134 @@ fn digests_are_what_every_version_of_the_program_takes_them_for() {
     let mut digest = Digest::default();
     (digest.sums[0], digest.sums[31]) = (u128::MAX, 5);
     assert_eq!(digest.root(), 4, "sums are modulo 2^128");
+}
+
+#[test]
+fn keys_and_names_lie_where_the_first_bits_of_their_hash_say() {
+    let cut = |bytes: &[u8]| Id::from_slice(&Sha256::digest(bytes)[..20]);
+    assert_eq!(Some(Id::of_key(b"key")), cut(b"key"));
+    assert_eq!(Some(Id::of_name("n-0")), cut(b"n-0"));
+    assert_eq!(Id::from(7).to_bytes(), [&[0; 19][..], &[7]].concat()[..]);
+    assert_eq!(format!("{:?}", id(0x0123_4567_89ab_cdef)), "01234567…");
+    assert_eq!(format!("{:?}", Disk(0x0123_4567 << 96)), "01234567…");
+}
+
+#[test]
+fn a_range_is_open_at_its_begin_and_closed_at_its_end() {
+    for (from, to) in [(3, 9), (9, 3)] {
+        assert!(owns(id(from), id(to), id(to)) && !owns(id(from), id(from), id(to)));
+    }
+    assert!(owns(id(3), id(3), id(3)) && owns(id(3), id(8), id(3)));
+    assert!(owns(id(3), id(5), id(9)) && !owns(id(9), id(5), id(3)) && owns(id(9), id(2), id(3)));
+}
+
+#[test]
+fn settings_out_of_bounds_are_named() {
+    let seconds = |s: u64| Nanos::from_millis(1000 * s);
+    let with = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        settings.validate()
+    };
+    let refused = |change: &dyn Fn(&mut Settings), what: &str| {
+        let why = with(change).expect_err(what);
+        assert!(why.contains(what), "{why}");
+    };
+    assert_eq!(with(&|_| ()), Ok(()));
+    for factor in [0, 8] {
+        refused(&|settings| settings.replication_factor = factor, "replication factor must be 1..=7");
+    }
+    for shards in [0, 3, 1 << 17] {
+        refused(&|settings| settings.shards = shards, "shards must be a power of two");
+    }
+    for length in [0, 33] {
+        refused(&|settings| settings.successor_list_length = length, "successor list length must be 1..=32");
+    }
+    refused(&|settings| settings.successor_list_length = 2, "must not be below the replication factor");
+    assert_eq!(with(&|settings| settings.successor_list_length = 3), Ok(()));
+    assert_eq!(with(&|settings| settings.shards = 65_536), Ok(()));
+    refused(&|settings| settings.stabilize_interval = Nanos::from_millis(9), "at least 10 ms");
+    refused(&|settings| settings.fix_fingers_interval = Nanos::from_millis(9), "at least 10 ms");
+    let ten = Nanos::from_millis(10);
+    assert_eq!(with(&|settings| (settings.stabilize_interval, settings.fix_fingers_interval) = (ten, ten)), Ok(()));
+    refused(&|settings| settings.suspect_after = Nanos::from_millis(999), "twice the ping interval");
+    assert_eq!(with(&|settings| settings.suspect_after = seconds(1)), Ok(()));
+    refused(&|settings| settings.retry_age_max = seconds(120), "must outlive the oldest retry");
+    assert_eq!(with(&|settings| settings.retry_age_max = Nanos(seconds(120).0 - 1)), Ok(()));
+}
+
+#[test]
+fn the_time_between_is_never_negative_and_sums_never_wrap() {
+    let (one, two) = (Nanos::from_millis(1), Nanos::from_millis(2));
+    assert_eq!((two.since(one), one.since(two)), (one, Nanos(0)));
+    assert_eq!((one + one, Nanos(u64::MAX) + one), (two, Nanos(u64::MAX)));
+    assert_eq!((Nanos(2_999_999).as_millis(), Nanos::from_millis(3)), (2, Nanos(3_000_000)));
+    assert_eq!(Nanos::from(std::time::Duration::from_micros(5)), Nanos(5_000));
+}
+
+#[test]
+fn a_value_ends_with_the_millisecond_that_was_said() {
+    let record = |value: Option<&'static [u8]>, expires_at_ms| Record {
+        version: Version::default(),
+        revision: Version::default(),
+        value: value.map(bytes::Bytes::from_static),
+        expires_at_ms,
+        recent: vec![],
+        forgotten: None,
+    };
+    let ends = record(Some(b"12345"), Some(10));
+    assert!(!ends.has_ended(9) && ends.has_ended(10) && ends.has_ended(11));
+    assert!(!record(Some(b""), None).has_ended(u64::MAX) && !record(None, Some(10)).has_ended(11));
+    assert_eq!((ends.value_bytes(), record(None, None).value_bytes()), (5, 0));
+    assert!(ends.is_live() && !record(None, None).is_live());
+}
+
+#[test]
+fn operations_of_other_clients_surpass_nothing() {
+    let op = |client, number| OpId { client, number };
+    assert!(op(1, 2).surpasses(&op(1, 1)) && !op(1, 2).surpasses(&op(1, 2)) && !op(1, 1).surpasses(&op(1, 2)));
+    assert!(!op(2, 2).surpasses(&op(1, 1)));
+}
+
+#[test]
+fn views_count_everybody_and_hash_all_that_they_know() {
+    let member = |n: u64, incarnation, revision, state| Member {
+        node: NodeRef {
+            key: MemberKey { id: id(n), disk: Disk(u128::from(n)) },
+            incarnation,
+            name: format!("n-{n}"),
+            internal_addr: format!("h-{n}:1"),
+            client_addr: String::new(),
+            zone: String::new(),
+        },
+        revision,
+        state,
+    };
+    let mut view = View::default();
+    assert!(view.is_empty() && view.len() == 0);
+    assert!(view.merge(member(1, 1, 1, MemberState::Serving)) && view.merge(member(2, 1, 1, MemberState::Left)));
+    assert!(!view.is_empty() && view.len() == 2);
+    assert_eq!(view.current().map(|member| member.node.id()).collect::<Vec<_>>(), [id(1)]);
+    assert!(!view.merge(member(1, 1, 1, MemberState::Serving)), "nothing new");
+    let one = |member: Member| {
+        let mut view = View::default();
+        view.merge(member);
+        view.hash()
+    };
+    let mut moved = member(1, 1, 1, MemberState::Serving);
+    moved.node.internal_addr = "h-9:1".into();
+    let mut other_disk = member(1, 1, 1, MemberState::Serving);
+    other_disk.node.key.disk = Disk(9);
+    let different = [
+        member(1, 1, 1, MemberState::Serving),
+        member(2, 1, 1, MemberState::Serving),
+        member(1, 2, 1, MemberState::Serving),
+        member(1, 1, 2, MemberState::Serving),
+        member(1, 1, 1, MemberState::Leaving),
+        moved,
+        other_disk,
+    ];
+    let hashes: std::collections::BTreeSet<u64> = different.clone().map(one).into();
+    assert_eq!(hashes.len(), different.len(), "{hashes:?}");
+    assert!(hashes.iter().all(|hash| hash.leading_zeros() < 32 && hash.trailing_zeros() < 32), "all 64 bits are used");
 }

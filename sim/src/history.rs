@@ -106,8 +106,8 @@ impl Facts {
             }
             if let Kind::Put { value, ttl: Some(ttl) } = op.kind {
                 // Two clocks that differ by at most twice the bound, and their rounding to milliseconds.
-                let slack = 2 * skew + 3_000_000;
-                let latest = op.ret.saturating_add(ttl + slack);
+                let slack = skew.saturating_mul(2).saturating_add(3_000_000);
+                let latest = op.ret.saturating_add(ttl).saturating_add(slack);
                 facts.ends.insert(value, ((op.invoke + ttl).saturating_sub(slack), latest));
             }
         }

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod faults;
 pub mod history;
 pub mod linearize;
+pub mod live;
 pub mod model;
 pub mod mutants;
 pub mod net;

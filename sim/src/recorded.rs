@@ -5,9 +5,10 @@ use crate::{
 };
 use chord::shard::{config::Ballot, record::Version};
 use serde::Deserialize;
+use std::time::Duration;
 
-/// Bound on how far wall clocks of members are off, nanoseconds: they share a machine, or a time server.
-const SKEW: u64 = 50_000_000;
+/// Bound on how far wall clocks of members are off: they share a machine, or a time server.
+pub const SKEW: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 struct Line {
@@ -89,13 +90,15 @@ pub fn parse(text: &str) -> Result<History, String> {
     if history.keys.is_empty() { Err("there is no operation in it".into()) } else { Ok(history) }
 }
 
-/// Whether each key's answers can be explained by one order of its operations.
+/// Whether each key's answers can be explained by one order of its operations; `skew` bounds how far wall clocks were
+/// off.
 ///
 /// # Errors
 /// The first key whose cannot, with the longest part that can.
-pub fn check(history: &History) -> Result<(), String> {
+pub fn check(history: &History, skew: Duration) -> Result<(), String> {
+    let skew = u64::try_from(skew.as_nanos()).map_err(|_| "clocks that are centuries off".to_owned())?;
     for (key, ops) in &history.keys {
-        let verdict = Facts::of(ops, SKEW).and_then(|facts| linearize::check(ops, &facts));
+        let verdict = Facts::of(ops, skew).and_then(|facts| linearize::check(ops, &facts));
         verdict.map_err(|error| format!("key {key}: {error}"))?;
     }
     Ok(())
@@ -118,7 +121,7 @@ mod tests {
     fn a_history_that_one_order_explains_is_good() {
         let history = parse(GOOD).expect("it is well-formed");
         assert_eq!(history.keys[&0].len(), 5);
-        assert_eq!(check(&history), Ok(()));
+        assert_eq!(check(&history, SKEW), Ok(()));
     }
 
     #[test]
@@ -126,10 +129,10 @@ mod tests {
         // The deletion was never sent: the value is lost.
         let lost: String =
             GOOD.lines().filter(|line| !line.contains("delete")).map(|line| format!("{line}\n")).collect();
-        assert!(check(&parse(&lost).expect("it is well-formed")).is_err());
+        assert!(check(&parse(&lost).expect("it is well-formed"), SKEW).is_err());
         // A read that begins after the second write was answered gives the first.
         let stale = GOOD.replace(r#""invoke_ns":35,"return_ns":45"#, r#""invoke_ns":51,"return_ns":55"#);
-        assert!(check(&parse(&stale).expect("it is well-formed")).is_err());
+        assert!(check(&parse(&stale).expect("it is well-formed"), SKEW).is_err());
     }
 
     #[test]

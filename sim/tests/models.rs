@@ -5,13 +5,20 @@ use sim::{
     mutants,
 };
 
-/// Transitions of each scenario here; `make prove` explores more.
+/// Transitions of each scenario here, unless `TRANSITIONS` says otherwise; `make prove` explores more.
 const QUICK: usize = 60_000;
+
+fn transitions() -> usize {
+    match std::env::var("TRANSITIONS") {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("TRANSITIONS must be a number, not {text:?}")),
+        Err(_) => QUICK,
+    }
+}
 
 #[test]
 fn shard_keeps_its_promise_in_every_order_of_events() {
     for scenario in scenarios::SHARD {
-        let explored = explore(|| Shard::new(scenario.clone()), QUICK);
+        let explored = explore(|| Shard::new(scenario.clone()), transitions());
         assert!(explored.violation.is_none(), "{}: {:?}", scenario.name, explored.violation);
         assert!(!explored.whole || explored.never.is_none(), "{}: never {:?}", scenario.name, explored.never);
     }
@@ -20,7 +27,7 @@ fn shard_keeps_its_promise_in_every_order_of_events() {
 #[test]
 fn ring_repairs_from_every_state() {
     for scenario in scenarios::RING {
-        let explored = explore(|| RingModel::new(scenario.clone()), QUICK / 2);
+        let explored = explore(|| RingModel::new(scenario.clone()), transitions() / 2);
         assert!(explored.violation.is_none(), "{}: {:?}", scenario.name, explored.violation);
     }
 }

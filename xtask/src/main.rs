@@ -7,6 +7,7 @@ mod fuzz;
 mod image;
 mod kubernetes;
 mod local;
+mod mutation;
 mod paths;
 mod proc;
 mod schemathesis;
@@ -53,14 +54,12 @@ enum Task {
         #[arg(long, env = "SEEDS", default_value_t = 2000)]
         seeds: u64,
     },
-    /// Every kind of operation under every kind of fault on the development cluster; writes docs/live.md
-    ProveLive {
-        /// Only these rows, by name, with commas between
-        #[arg(long, default_value = "all")]
-        rows: String,
-    },
+    /// Every kind of operation under every kind of fault, on loopback and on the development cluster; writes docs/live.md
+    ProveLive(test::LiveOptions),
     /// Hostile input: the committed corpus, and mutations of it
     Fuzz(fuzz::Options),
+    /// Every mutant of cargo-mutants' list over the core, all compiled at once; writes docs/mutation.md
+    Mutation(mutation::Options),
     /// Files that are generated from the Rust types; a test compares them
     #[command(subcommand)]
     Gen(Generated),
@@ -96,8 +95,9 @@ fn work(task: Task) -> anyhow::Result<()> {
         Task::Chart { write } => chart::chart(write),
         Task::Bench(options) => bench::bench(&options),
         Task::Prove { seeds } => test::prove(seeds),
-        Task::ProveLive { rows } => test::prove_live(&rows),
+        Task::ProveLive(options) => test::prove_live(&options),
         Task::Fuzz(options) => fuzz::fuzz(&options),
+        Task::Mutation(options) => mutation::mutation(&options),
         Task::Gen(Generated::Crd) => check::generate_crd(),
     }
 }

@@ -70,13 +70,24 @@ impl Proc {
     }
 
     /// Runs it with its output shown, and hands on each line of standard output. Whether it succeeded.
-    pub fn each_line(mut self, mut line: impl FnMut(&str)) -> Result<bool> {
+    pub fn each_line(self, mut line: impl FnMut(&str)) -> Result<bool> {
+        self.lines(|text| {
+            println!("{text}");
+            line(text);
+        })
+    }
+
+    /// As `each_line`, for output that only a program reads.
+    pub fn quiet_lines(mut self, line: impl FnMut(&str)) -> Result<bool> {
+        self.command.stderr(Stdio::null());
+        self.lines(line)
+    }
+
+    fn lines(mut self, mut line: impl FnMut(&str)) -> Result<bool> {
         let mut child = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let child = child.as_mut().map_err(|error| anyhow::anyhow!("cannot run {}: {error}", self.shown))?;
         for text in io::BufReader::new(child.stdout.take().context("no standard output")?).split(b'\n') {
-            let text = String::from_utf8_lossy(&text?).into_owned();
-            println!("{text}");
-            line(&text);
+            line(&String::from_utf8_lossy(&text?));
         }
         let status = child.wait()?;
         if status.code() == Some(TIMED_OUT) {

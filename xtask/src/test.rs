@@ -117,32 +117,73 @@ pub fn chromium() -> Result<()> {
     })
 }
 
-/// The matrix of operations and faults on the development cluster. Its table goes to docs/live.md when it is whole.
-pub fn prove_live(rows: &str) -> Result<()> {
-    let table = paths::cache().join("live.md");
+#[derive(clap::Args)]
+pub struct LiveOptions {
+    /// Only this matrix; docs/live.md is written when both have run whole
+    #[arg(long, value_enum)]
+    pub only: Option<Place>,
+    /// Only these of its rows, by name, with commas between
+    #[arg(long, default_value = "all", requires = "only")]
+    pub rows: String,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Processes,
+    Kubernetes,
+}
+
+/// The matrices of operations and faults: of processes on loopback, and on the development cluster.
+pub fn prove_live(options: &LiveOptions) -> Result<()> {
+    let table = |place| paths::cache().join(format!("live-{place}.md")).display().to_string();
+    let (processes, kubernetes) = (table("processes"), table("kubernetes"));
     let mut summary = Summary::default();
-    let options = E2eOptions { filter: Some("every_answer_is_right".into()), long: false };
-    on_kubernetes(&mut summary, &options, &[("LIVE_ROWS", rows), ("LIVE_TABLE", &table.display().to_string())]);
+    if options.only != Some(Place::Kubernetes) {
+        summary.stage("on loopback", |count| {
+            let args = ["test", "--workspace", "--locked", "--test", "processes", "--", "--nocapture", "matrix"];
+            let cargo = check::cargo(&args, 3600).env("LIVE_ROWS", &options.rows).env("LIVE_TABLE", &processes);
+            cargo.each_line(|line| count.line(line))
+        });
+    }
+    if options.only != Some(Place::Processes) {
+        let e2e = E2eOptions { filter: Some("every_answer_is_right".into()), long: false };
+        on_kubernetes(&mut summary, &e2e, &[("LIVE_ROWS", &options.rows), ("LIVE_TABLE", &kubernetes)]);
+    }
     summary.close()?;
-    if rows == "all" {
-        let text = format!("{LIVE}{}", fs::read_to_string(&table)?);
+    if options.only.is_none() {
+        let (kubernetes, processes) = (fs::read_to_string(kubernetes)?, fs::read_to_string(processes)?);
+        let text = format!("{LIVE}{ON_KUBERNETES}{kubernetes}{ON_LOOPBACK}{processes}");
         fs::write(paths::root().join("docs/live.md"), text)?;
     }
     Ok(())
 }
 
 const LIVE: &str = "\
-# Every operation under every fault, on a real Kubernetes
+# Every operation under every fault
 
-Written by `make prove-live`: rings of three pods with persistent volumes and TLS on the cluster of `deploy/dev` (three
-Kubernetes nodes on one machine), each with a fault in the middle of its load. The history is of random operations by eight
-clients on ten keys, checked for linearizability; the journal has writes of other keys, all read back in the end.
-*Unknown* are writes whose client was never told, *errors* what retries did not hide; *longest* is the slowest operation
-on one key with its retries: how long the worst hit part of the ring did not serve.
+Written by `make prove-live`. Rings of three, each with a fault in the middle of its load. The history is of random
+operations by eight clients on ten keys, checked for linearizability; the journal has writes of other keys, all read back
+in the end. *Unknown* are writes whose client was never told, *errors* what retries did not hide; *longest* is the
+slowest operation on one key with its retries: how long the worst hit part of the ring did not serve.
 
-This machine's kernel has no `netem`: delay is made by stopping the process again and again. Wall clocks that jump are a
-test of their own (`node/tests/clock.rs`), and a full volume too (`node/tests/processes/disk.rs`): pods of one machine
-share a clock, and hostPath volumes have no size.
+";
+
+const ON_KUBERNETES: &str = "\
+## On a real Kubernetes
+
+Pods with persistent volumes and TLS on the cluster of `deploy/dev` (three Kubernetes nodes on one machine). This
+machine's kernel has no `netem`: delay is made by stopping the process again and again.
+
+";
+
+const ON_LOOPBACK: &str = "
+## Processes on loopback
+
+What pods that share a machine's clock and disk cannot show, and some of what they can: real processes with real data
+directories. The members reach each other through a network of the test's own, which holds up, loses or resets what it
+carries; the wall clock is moved under the process; the volume is a small one in memory. Times to live may end early or
+late by as much as the clocks differ, nothing else may. A full volume's errors are the writes that it refused, without
+effect.
 
 ";
 

@@ -148,7 +148,8 @@ impl Ring {
     ) -> (NodeRef, bool, Via) {
         let me = self.me.id();
         let usable = |node: &&NodeRef| !suspects.contains(&node.key) && !avoid.contains(&node.id());
-        let nearer = |node: &&NodeRef| node.id() == target || between(target, node.id(), me);
+        // Its own point is nobody else's: from there round to itself everybody would lie nearer.
+        let nearer = |node: &&NodeRef| target != me && (node.id() == target || between(target, node.id(), me));
         let owner = self.predecessor.as_ref().filter(usable).filter(nearer).unwrap_or(&self.me);
         (owner.clone(), true, Via::Owner)
     }

@@ -4,15 +4,15 @@
 //! one writes and verifies a journal of acknowledged writes, the other records a history of puts, gets, deletes,
 //! compare-and-sets, scans and times to live on ten contended keys.
 use crate::{faults::bystander, small};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Error, Result, ensure};
 use e2e::{
     Ring,
-    load::InCluster,
+    load::{InCluster, Report},
     nemesis::{self, filter, machine, on_process},
     pod::Pod,
     with_ring,
 };
-use serde_json::Value;
+use sim::recorded::SKEW;
 use std::{env, fmt::Write as _, fs, thread, time::Duration};
 
 struct Row {
@@ -121,10 +121,7 @@ fn every_answer_is_right_under_every_fault() -> Result<()> {
         ensure!(*name == "all" || ROWS.iter().any(|row| row.name == *name), "LIVE_ROWS: there is no row `{name}`");
     }
     let chosen = ROWS.iter().filter(|row| wanted == "all" || names.contains(&row.name));
-    let mut table = String::from(
-        "| fault | put | put with TTL | get | delete | cas | scan | their history | journal | unknown | errors | longest s |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
-    );
+    let mut table = sim::live::HEAD.to_owned();
     let mut failed = Vec::new();
     for row in chosen {
         match run(row) {
@@ -158,26 +155,9 @@ fn run(row: &Row) -> Result<String> {
         let (report, read_back) = load.finish()?;
         ensure!(report.wrong == 0 && report.writes > 0, "{report:?}");
         history.ended()?;
-        let log = history.first_logs()?;
-        let recorded = sim::recorded::parse(&log).map_err(anyhow::Error::msg)?;
-        let summary = log.lines().rev().find(|line| line.starts_with("{\"summary\"")).with_context(|| {
-            let end: Vec<&str> = log.lines().rev().take(5).collect();
-            format!("the history has no end: {end:?}")
-        })?;
-        let verdict = sim::recorded::check(&recorded).map(|()| "linearizable").map_err(anyhow::Error::msg)?;
-        let summary: Value = serde_json::from_str(summary)?;
-        let count = |kind: &str, field: &str| summary["summary"][kind][field].as_u64().unwrap_or(0);
-        let kinds = ["put", "put_ttl", "get", "delete", "cas", "scan"];
-        let sum = |field: &str| kinds.iter().map(|kind| count(kind, field)).sum::<u64>();
-        let done = kinds.map(|kind| count(kind, "done"));
-        ensure!(done.iter().all(|done| *done > 0), "some kind of operation never succeeded: {summary}");
-        // A scan asks every shard, which takes seconds without any fault.
-        let single = kinds.iter().filter(|kind| **kind != "scan");
-        let longest = single.map(|kind| count(kind, "longest_ms")).max().unwrap_or(0);
-        let longest = Duration::from_millis(longest).max(report.slowest_put).as_secs_f64();
-        let (unknown, errors) = (report.unknown + sum("unknown"), report.errors + sum("errors"));
-        let done = done.map(|done| done.to_string()).join(" | ");
-        cells = Some(format!("{done} | {verdict} | {read_back} | {unknown} | {errors} | {longest:.1}"));
+        let Report { unknown, errors, slowest_put: slowest, .. } = report;
+        let load = sim::live::Load { unknown, errors, slowest, read_back };
+        cells = Some(sim::live::cells(&history.first_logs()?, SKEW, &load).map_err(Error::msg)?);
         Ok(())
     })?;
     let cells = cells.context("the row has no result")?;

@@ -1,10 +1,12 @@
 //! Real node processes on loopback.
 mod directories;
 mod disk;
+mod faults;
 #[path = "../files/mod.rs"]
 mod files;
 mod input;
 mod load;
+mod matrix;
 mod ring;
 mod rot;
 mod support;

@@ -60,6 +60,7 @@ pub struct Node {
     pub client: String,
     pub http: String,
     flags: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
     tls: Option<Tls>,
     /// Mebibytes of the volume that its directory is on, when it has one of its own.
     volume_mib: Option<u32>,
@@ -77,6 +78,7 @@ impl Node {
             client: addr()?,
             http: addr()?,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            environment: Vec::new(),
             tls: None,
             volume_mib: None,
             child: None,
@@ -97,6 +99,16 @@ impl Node {
         self.flags.push(format!("--tls-dir={}", dir.display()));
         self.tls = Some(tls);
         self
+    }
+
+    /// With one more flag from its next start on.
+    pub fn flag(&mut self, flag: String) {
+        self.flags.push(flag);
+    }
+
+    /// With environment variables from its next start on.
+    pub fn environment(&mut self, environment: impl IntoIterator<Item = (&'static str, PathBuf)>) {
+        self.environment.extend(environment);
     }
 
     /// On a volume in memory of its own, that only the process sees and that is gone with it.
@@ -127,6 +139,7 @@ impl Node {
             .args(["--ring-name=demo", "--shards=64", "--stabilize-interval=200ms", "--fix-fingers-interval=500ms"])
             .args(["--suspect-after=1s", "--drain-timeout=40s", "--log-format=text", "--log-level=info"])
             .args(&self.flags)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null());
         if self.volume_mib.is_some() {
             command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
@@ -145,7 +158,7 @@ impl Node {
         std::fs::read_to_string(self.dir.with_extension("log")).unwrap_or_default()
     }
 
-    fn pid(&self) -> anyhow::Result<u32> {
+    pub fn pid(&self) -> anyhow::Result<u32> {
         Ok(self.child.as_ref().context("the node is not running")?.id())
     }
 

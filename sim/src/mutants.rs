@@ -1,13 +1,9 @@
 //! Mutants: cores that do without one safety rule. Each must be caught, or nothing shows that the rule is needed.
-use crate::{
-    Scenario,
-    model::{
-        explore::{Explored, explore},
-        ring::RingModel,
-        scenarios, scripts,
-        shard::Shard,
-    },
-    run_without,
+use crate::model::{
+    explore::{Explored, explore},
+    ring::RingModel,
+    scenarios, scripts,
+    shard::Shard,
 };
 use chord::rules::Rule;
 use std::{fmt::Write as _, path::PathBuf};
@@ -21,8 +17,6 @@ pub enum Catcher {
     Ring(&'static str),
     /// A path of its own through a model, too long for a search.
     Path,
-    /// Seeds of the simulator's swarm, from this one on.
-    Swarm(u64),
 }
 
 /// How a mutant was caught.
@@ -31,16 +25,12 @@ pub struct Caught {
     pub by: String,
     /// What was wrong, in a few words.
     pub wrong: String,
-    /// A shortest trace of a model, or the number of events of a run.
+    /// A shortest trace of a model, or the path.
     pub trace: Vec<String>,
-    /// Steps of it.
-    pub steps: u64,
 }
 
 /// Transitions after which a model gives a mutant up.
 const STATES_MAX: usize = 1_500_000;
-/// Seeds after which the simulator gives a mutant up.
-const SEEDS_MAX: u64 = 400;
 
 /// What catches the core without a rule. `Err`: nothing does, and why that may be.
 pub fn catcher(rule: Rule) -> Result<Catcher, &'static str> {
@@ -74,7 +64,7 @@ pub fn catcher(rule: Rule) -> Result<Catcher, &'static str> {
 fn of(name: &str, explored: Explored) -> Result<Caught, String> {
     let nothing = || format!("the model {name} finds nothing in {} states", explored.states);
     let (wrong, trace) = explored.violation.ok_or_else(nothing)?;
-    Ok(Caught { by: format!("model {name}"), wrong: format!("not: {wrong}"), steps: trace.len() as u64, trace })
+    Ok(Caught { by: format!("model {name}"), wrong: format!("not: {wrong}"), trace })
 }
 
 /// Catches the core without a rule.
@@ -89,19 +79,7 @@ pub fn catch(rule: Rule) -> Result<Caught, String> {
             let (name, trace, wrong) = scripts::walk(rule, Some(rule))?;
             let wrong = wrong.ok_or_else(|| format!("nothing is wrong at the end of its path {}", trace.join(" ")))?;
             let (by, wrong) = (format!("a path through {name}"), format!("not: {wrong}"));
-            Ok(Caught { by, wrong, steps: trace.len() as u64, trace })
-        }
-        Catcher::Swarm(first) => {
-            let seeds = (first..first + SEEDS_MAX).chain(0..first);
-            for seed in seeds {
-                let report = run_without(Some(rule), Scenario::Swarm, seed, false);
-                if let Some(failure) = report.failure {
-                    let wrong = failure.split(['\n', '{']).next().unwrap_or_default().trim().to_owned();
-                    let trace = Vec::new();
-                    return Ok(Caught { by: format!("swarm, seed {seed}"), wrong, trace, steps: report.steps });
-                }
-            }
-            Err(format!("no seed in {SEEDS_MAX} fails"))
+            Ok(Caught { by, wrong, trace })
         }
     }
 }
@@ -115,12 +93,7 @@ pub fn docs() -> PathBuf {
 pub fn page(all: &[(Rule, Caught)]) -> String {
     let mut page = String::from(HEAD);
     for (rule, caught) in all {
-        // Seeds and lengths of the simulator's runs change with every change of the core; a model's trace says something.
-        let (by, length) = match caught.trace.is_empty() {
-            true => ("swarm".to_owned(), "a run of a seed".to_owned()),
-            false => (caught.by.clone(), format!("{} steps", caught.steps)),
-        };
-        let _ = writeln!(page, "| {rule:?} | {} | {by} | {length} |", rule.protects());
+        let _ = writeln!(page, "| {rule:?} | {} | {} | {} steps |", rule.protects(), caught.by, caught.trace.len());
     }
     let survivors: Vec<(Rule, &str)> =
         Rule::ALL.iter().filter_map(|rule| Some((*rule, catcher(*rule).err()?))).collect();
@@ -131,7 +104,7 @@ pub fn page(all: &[(Rule, Caught)]) -> String {
         let _ = writeln!(page, "* **{rule:?}**: {} Not caught: {why}.", rule.protects());
     }
     page.push_str("\n## Traces\n");
-    for (rule, caught) in all.iter().filter(|(_, caught)| !caught.trace.is_empty()) {
+    for (rule, caught) in all {
         let trace = caught.trace.join(", ");
         let _ = writeln!(page, "\n**{rule:?}** ({}, {}): {trace}", caught.by, caught.wrong);
     }

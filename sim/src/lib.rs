@@ -21,4 +21,4 @@ pub mod trace;
 pub mod workload;
 pub mod world;
 
-pub use run::{Report, Scenario, run, run_without};
+pub use run::{Report, Scenario, run};

@@ -8,7 +8,6 @@ use crate::{
     swarm::Options,
     world::{Event, World},
 };
-use chord::rules::Rule;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -52,18 +51,12 @@ pub struct Report {
 
 /// Runs a seed.
 pub fn run(scenario: Scenario, seed: u64, verbose: bool) -> Report {
-    run_without(None, scenario, seed, verbose)
-}
-
-/// Runs a seed with cores that do without a safety rule.
-pub fn run_without(rule: Option<Rule>, scenario: Scenario, seed: u64, verbose: bool) -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut options = match scenario {
+    let options = match scenario {
         Scenario::Swarm => Options::of_seed(seed, &mut rng),
         Scenario::Rot => Options::with_rot(seed, &mut rng),
         Scenario::KillOne => Options::kill_one_of_three(seed, &mut rng),
     };
-    options.settings.without = rule;
     let mut world = World::new(options, rng, verbose);
     let mut healing = 0;
     let verdict = drive(&mut world, &mut healing);

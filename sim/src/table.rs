@@ -54,7 +54,7 @@ pub fn mutants(rule: Option<&str>, write: bool) -> ExitCode {
         }
         match mutants::catch(rule) {
             Ok(caught) => {
-                println!("{name:<22} {:<24} {:>6} steps  {}", caught.by, caught.steps, caught.wrong);
+                println!("{name:<22} {:<24} {:>6} steps  {}", caught.by, caught.trace.len(), caught.wrong);
                 all.push((rule, caught));
             }
             Err(why) => {

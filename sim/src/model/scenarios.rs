@@ -154,6 +154,7 @@ pub const SHARD: &[Scenario] = &[
         members: &[0, 1, 3, 4],
         change: Change { joins: &[2], leaves: &[3], heard: &[(0, &[3]), (1, &[2, 3]), (3, &[2])] },
         suspects: &[(1, 0), (3, 0), (3, 1)],
+        ticks: 1,
         ..NONE
     },
     Scenario {
@@ -179,7 +180,7 @@ pub const SHARD: &[Scenario] = &[
         nodes: 4,
         members: &[0, 1, 2, 3],
         change: Change { joins: &[], leaves: &[2], heard: &[(1, &[2])] },
-        requests: &[ask(1, 0, Ask::Get), ask(2, 0, Ask::Put(b'b'))],
+        requests: &[ask(1, 0, Ask::Put(b'b')), ask(2, 0, Ask::Get)],
         suspects: &[(1, 0)],
         ticks: 1,
         breaks: 1,

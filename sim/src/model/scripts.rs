@@ -10,16 +10,19 @@ use std::fmt::Debug;
 /// Path by which a replica that a rule protects would break its word: scenario and actions.
 fn path(rule: Rule) -> Option<(&'static str, &'static [Action])> {
     Some(match rule {
-        // 0 has sealed in favour of {0,1,4} alone; 1 has {0,1,2} decided by itself and 3; 3 finds both seals.
+        // 0 has sealed in favour of {0,1,4} alone; 1, which leads without it and hears from it later, has {0,1,2} decided
+        // by itself and 3; 3 finds both seals.
         Rule::HighestSealWins => (
             "rival-configurations",
             &[
                 Deliver(0, 4),
                 Deliver(4, 0),
                 Suspect(1, 0),
-                Deliver(0, 1),
+                Deliver(1, 0),
                 Deliver(1, 3),
                 Deliver(3, 1),
+                Deliver(0, 1),
+                Tick(1),
                 Deliver(1, 2),
                 Deliver(2, 1),
                 Deliver(1, 3),
@@ -49,12 +52,6 @@ fn path(rule: Rule) -> Option<(&'static str, &'static [Action])> {
                 Deliver(1, 2),
                 Deliver(2, 1),
                 Deliver(1, 2),
-                Deliver(2, 1),
-                Deliver(1, 2),
-                Deliver(2, 1),
-                Ask(1),
-                Deliver(1, 2),
-                Deliver(2, 1),
             ],
         ),
         // 2 misses the delete; 0 and 1 compare twice and drop the tombstone; then 2 leads with its old copy.
@@ -110,7 +107,8 @@ fn path(rule: Rule) -> Option<(&'static str, &'static [Action])> {
                 Deliver(0, 2),
             ],
         ),
-        // 3, leaving, takes a copy twice; 0 gives up, lets it go, and takes its second word for that to the next attempt.
+        // 3 is leaving and takes the same copy twice; meanwhile 0 gives up, lets it go and begins anew, and takes the
+        // second word for one to that.
         Rule::LeavingTakesNothing => (
             "given-up",
             &[
@@ -132,22 +130,22 @@ fn path(rule: Rule) -> Option<(&'static str, &'static [Action])> {
                 Deliver(2, 0),
             ],
         ),
-        // 1 has heard of 0 again and moves the shard; 0 writes on it as if nothing had happened.
+        // 1 leads and moves the shard on; 0, which has heard nothing of that, leads the old configuration with 1's word.
         Rule::EpochBinds => (
             "old-leader-writes",
             &[
-                Ask(0),
                 Suspect(1, 0),
-                Deliver(1, 2),
-                Deliver(2, 1),
+                Deliver(1, 0),
                 Deliver(0, 1),
-                Tick(1),
                 Deliver(1, 3),
                 Deliver(3, 1),
                 Deliver(1, 2),
                 Deliver(2, 1),
                 Break(1, 0),
-                Ask(1),
+                Tick(0),
+                Deliver(0, 1),
+                Deliver(1, 0),
+                Ask(0),
                 Deliver(0, 1),
                 Deliver(1, 0),
                 Deliver(1, 3),

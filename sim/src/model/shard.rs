@@ -35,6 +35,13 @@ const KEY: Bytes = Bytes::from_static(b"k");
 /// How far a fired timer moves a node's clock: beyond every pause of a shard.
 const TICK: Nanos = Nanos::from_millis(1200);
 
+/// What must hold at every moment, beside the clients' histories.
+const KEPT: &str = "acknowledged writes are on the disks of a majority of what lives";
+const UNIQUE: &str = "configurations are unique";
+const STAYS: &str = "no configuration counts on a member that has left";
+const TRUE: &str = "members stand by what they said of themselves";
+const SERIAL: &str = "clients have one operation at a time";
+
 /// What changes after the first members came to rest, and who has heard of it when the exploration begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
@@ -177,15 +184,8 @@ pub struct State {
     breaks: u8,
     crashes: u8,
     wipes: u8,
-    /// What is wrong beside the history.
+    /// What does not hold, beside the history.
     wrong: Option<&'static str>,
-}
-
-impl State {
-    /// What is wrong beside the history.
-    pub fn wrong(&self) -> Option<&'static str> {
-        self.wrong
-    }
 }
 
 impl Hash for State {
@@ -471,7 +471,7 @@ impl Shard {
         if let Some(told) = told
             && state.history.on_return(self.scenario.requests[index].client, told).is_err()
         {
-            state.wrong = Some("the history is not one of clients with one operation at a time");
+            state.wrong = Some(SERIAL);
         }
     }
 
@@ -489,7 +489,7 @@ impl Shard {
             members.contains(&host.core.me().key) && (host.epoch.0 > version.epoch || holds(&host.durable, version))
         };
         if state.hosts.iter().filter(holds).count() <= members.len() / 2 {
-            state.wrong = Some("a write was acknowledged that is not on the disks of a majority");
+            state.wrong = Some(KEPT);
         }
         state.acknowledged = state.acknowledged.max(version);
     }
@@ -508,12 +508,12 @@ impl Shard {
             let gone =
                 |member: &MemberKey| state.hosts.iter().any(|host| host.has_left && host.core.me().key == *member);
             if state.configs.range(epoch..).any(|(_, members)| members.iter().any(gone)) {
-                wrong = Some("a configuration counts on a member that has left");
+                wrong = Some(STAYS);
             }
             let there = state.hosts.iter().filter(|host| is_there(host, *epoch, members));
             let lasts = self.scenario.wipes == 0 && self.scenario.compares.is_none();
             if lasts && there.filter(|host| holds(&host.durable, state.acknowledged)).count() <= members.len() / 2 {
-                wrong = Some("the configuration that lives lacks a write that was acknowledged");
+                wrong = Some(KEPT);
             }
         }
         if self.scenario.rumors {
@@ -523,7 +523,7 @@ impl Shard {
                 known.is_some_and(|known| (known.revision, known.state) < (member.revision, member.state))
             };
             if state.hosts.iter().any(|host| host.core.view().iter().any(invented)) {
-                wrong = Some("a member contradicts what it said of itself");
+                wrong = Some(TRUE);
             }
         }
         state.wrong = state.wrong.or(wrong);
@@ -563,7 +563,7 @@ fn look_at_config(state: &mut State, index: usize) {
     let Some(config) = state.hosts[index].config.clone().filter(|config| !config.members.is_empty()) else { return };
     let known = state.configs.entry(config.epoch).or_insert_with(|| config.members.clone());
     if *known != config.members {
-        state.wrong = Some("two configurations have the same number");
+        state.wrong = Some(UNIQUE);
     }
 }
 
@@ -698,10 +698,11 @@ impl Model for Shard {
     fn properties(&self) -> Vec<Property<Shard>> {
         vec![
             Property::always("linearizable", |_, state: &State| state.history.is_consistent()),
-            Property::always(
-                "acknowledged writes stay, configurations are unique and count on nobody who has left",
-                |_, state: &State| state.wrong.is_none(),
-            ),
+            Property::always(KEPT, |_, state: &State| state.wrong != Some(KEPT)),
+            Property::always(UNIQUE, |_, state: &State| state.wrong != Some(UNIQUE)),
+            Property::always(STAYS, |_, state: &State| state.wrong != Some(STAYS)),
+            Property::always(TRUE, |_, state: &State| state.wrong != Some(TRUE)),
+            Property::always(SERIAL, |_, state: &State| state.wrong != Some(SERIAL)),
             Property::sometimes("all clients are done", |_, state: &State| {
                 state.asked.iter().all(|asked| *asked == Asked::Closed)
             }),

@@ -2,6 +2,7 @@
 use crate::files::copy;
 use crate::support::{BINARY, Node, eventually, expect_all, get, put, put_all, ring, settled};
 use anyhow::{Context as _, ensure};
+use chord_node::store::format::FORMAT;
 use chord_proto::v1;
 use std::{fs, path::Path, process::Command};
 
@@ -52,7 +53,7 @@ async fn foreign_and_newer_directories_are_refused_and_left_alone() -> anyhow::R
     let identity = node.dir.join("identity.json");
     let known = fs::read_to_string(&identity)?;
     for (text, words) in [
-        (known.replace("\"format\": 1", "\"format\": 99"), "use the newer version"),
+        (known.replace(&format!("\"format\": {FORMAT}"), "\"format\": 99"), "use the newer version"),
         (String::new(), "damaged"),
         (known[..known.len() / 2].to_owned(), "damaged"),
     ] {

@@ -147,7 +147,7 @@ fn shard_messages() -> Vec<v1::ShardMessage> {
         Kind::ConfirmAck(v1::ConfirmAck { number: 1 }),
         Kind::Seal(v1::Seal { next: next.clone() }),
         Kind::SealAck(v1::SealAck { digest: digest.clone() }),
-        Kind::TransferRequest(v1::TransferRequest { after: None, round: 1 }),
+        Kind::TransferRequest(v1::TransferRequest { round: 1, ..Default::default() }),
         Kind::TransferChunk(v1::TransferChunk { records: vec![record.clone()], round: 1, last: true }),
         Kind::Install(v1::Install { next, records: vec![record], last: true, digest, full: true, ..Default::default() }),
     ];

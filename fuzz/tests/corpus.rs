@@ -3,7 +3,8 @@ use fuzz::{Mutator, TARGETS};
 use std::{
     fs, panic,
     path::Path,
-    sync::{Mutex, Once},
+    sync::{Mutex, MutexGuard, Once, PoisonError},
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -13,21 +14,32 @@ const SECONDS: u64 = 3;
 const LET_IN_MIN: u64 = 10;
 
 /// Panics of any thread: a task's or the core's would not reach the test by itself.
-static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static PANICS: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
+/// Threads that run a target: others belong to no target in particular.
+static RUNNING: Mutex<Vec<ThreadId>> = Mutex::new(Vec::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn watch_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            PANICS.lock().unwrap_or_else(|it| it.into_inner()).push(panic.to_string());
+            lock(&PANICS).push((thread::current().id(), panic.to_string()));
             before(panic);
         }));
     });
+    lock(&RUNNING).push(thread::current().id());
 }
 
+/// Of this thread's target, or of a thread that it may have started.
 fn panicked() -> Option<String> {
-    PANICS.lock().unwrap_or_else(|it| it.into_inner()).pop()
+    let (me, running) = (thread::current().id(), lock(&RUNNING));
+    let mut panics = lock(&PANICS);
+    let mine = panics.iter().position(|(thread, _)| *thread == me || !running.contains(thread));
+    mine.map(|place| panics.remove(place).1)
 }
 
 fn run(name: &str) {

@@ -62,11 +62,11 @@ pub fn catcher(rule: Rule) -> Result<Catcher, &'static str> {
         Rule::HighestSealWins | Rule::TransferMajority | Rule::TombstoneEverywhere => Catcher::Path,
         Rule::Probe | Rule::RectifyDead | Rule::CutLists => Catcher::Ring("ring-3"),
         Rule::OrphanRejoins => {
-            return Err("the ring falls in two sooner (14 steps of ring-3-blind, not 17), and repairs all the same");
+            return Err("the ring falls in two more easily, and repairs all the same");
         }
-        Rule::AdoptJoiner | Rule::LateReply | Rule::OnlyMembersCount => {
-            return Err("the ring repairs all the same, even without probes, from every state looked at");
-        }
+        Rule::AdoptJoiner => Catcher::Ring("ring-joins"),
+        Rule::OnlyMembersCount => Catcher::Ring("ring-leave"),
+        Rule::LateReply => Catcher::Ring("ring-late-leave"),
         Rule::RememberFirst => return Err("it takes a crash within a sync and the operator's change of mind"),
         Rule::LeavingTakesNothing | Rule::RetireWhenUnsealed => {
             return Err("it takes a seal that outlives two moves; the word that a newcomer keeps covers most of it");

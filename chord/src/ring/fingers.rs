@@ -154,7 +154,8 @@ impl Ring {
     ) -> (NodeRef, bool, Via) {
         let me = self.me.id();
         let usable = |node: &&NodeRef| !suspects.contains(&node.key) && !avoid.contains(&node.id());
-        let nearer = |node: &&NodeRef| node.id() == target || between(target, node.id(), me);
+        // Round the whole circle from its own identifier lies everybody.
+        let nearer = |node: &&NodeRef| target != me && (node.id() == target || between(target, node.id(), me));
         let owner = self.predecessor.as_ref().filter(usable).filter(nearer).unwrap_or(&self.me);
         (owner.clone(), true, Via::Owner)
     }

@@ -13,7 +13,7 @@ use crate::{
     id::Id,
     io::{CallError, CallId, Output, Token},
     member::{Member, MemberKey, NodeRef, View},
-    msg::{Neighbours, RingReply, RingRequest},
+    msg::{Neighbours, RingReply, RingRequest, Via},
     rules::Rule,
     settings::Settings,
     time::{Nanos, Now},
@@ -270,12 +270,16 @@ impl Ring {
                 } else {
                     self.next_hop(target, env.suspects, &avoid)
                 };
-                // Before it is known to its successor it owns nothing, but may know better who does.
-                let answers = if node.id() == self.me.id() { self.is_member() } else { self.member };
-                let reply = if answers {
+                let refused = RingReply::Refused(NOT_A_MEMBER.into());
+                let reply = if !self.member {
+                    refused
+                } else if self.announced || node.id() != self.me.id() {
                     RingReply::ClosestPrecedingFinger { node, is_owner, via }
                 } else {
-                    RingReply::Refused(NOT_A_MEMBER.into())
+                    // It owns nothing yet: what will be its own is still its successor's.
+                    let next = self.successors.iter().find(|node| !avoid.contains(&node.id())).cloned();
+                    let passed_on = |node| RingReply::ClosestPrecedingFinger { node, is_owner: true, via: Via::Owner };
+                    next.map_or(refused, passed_on)
                 };
                 env.reply(token, reply);
             }

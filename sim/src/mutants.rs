@@ -53,11 +53,11 @@ pub fn catcher(rule: Rule) -> Result<Catcher, &'static str> {
         Rule::EpochBinds | Rule::LeavingTakesNothing | Rule::RetireWhenUnsealed => Catcher::Path,
         Rule::Probe | Rule::RectifyDead | Rule::CutLists => Catcher::Ring("ring-3"),
         Rule::OrphanRejoins => {
-            return Err("the ring falls in two sooner (14 steps of ring-3-blind, not 17), and repairs all the same");
+            return Err("the ring falls in two more easily, and repairs all the same");
         }
-        Rule::AdoptJoiner | Rule::LateReply | Rule::OnlyMembersCount => {
-            return Err("the ring repairs all the same, even without probes, from every state looked at");
-        }
+        Rule::AdoptJoiner => Catcher::Ring("ring-joins"),
+        Rule::OnlyMembersCount => Catcher::Ring("ring-leave"),
+        Rule::LateReply => Catcher::Ring("ring-late-leave"),
     })
 }
 

@@ -188,7 +188,8 @@ impl Ring {
         if let Some(why) = refusal(&joiner, &self.me, env) {
             return JoinReply::Refused(why);
         }
-        let first = self.successors.first().filter(|first| first.id() != joiner.id());
+        let again = self.successors.first().filter(|first| first.id() == joiner.id()).map(NodeRef::id);
+        let first = self.successors.first().filter(|_| again.is_none());
         let mine = first.is_none_or(|first| between(me, joiner.id(), first.id()));
         if !mine {
             let (next, is_owner, _) = self.next_hop(joiner.id(), env.suspects, &[joiner.id()]);
@@ -212,6 +213,8 @@ impl Ring {
             self.set_predecessor(Some(joiner));
         }
         self.stab = None;
+        // The first successor has come back: whoever else knew this node may be gone.
+        self.patient &= again.is_none();
         JoinReply::Accepted {
             predecessor: self.me.clone(),
             successors: theirs,

@@ -1,7 +1,7 @@
 //! Lookups: forwarded hop by hop for others, walked step by step for people and for the fingers.
 use super::{FORWARDS_MAX, NOT_A_MEMBER, Purpose, Ring, RingEnv, RingNews};
 use crate::{
-    id::Id,
+    id::{Id, between},
     io::{CallError, Outcome, Output, Token},
     member::NodeRef,
     msg::{AVOIDED_MAX, Hop, RingReply, RingRequest, Via},
@@ -173,6 +173,12 @@ impl Ring {
     pub(super) fn on_walk_reply(&mut self, mut walk: Walk, result: Result<RingReply, CallError>, env: &mut RingEnv) {
         if let Ok(RingReply::ClosestPrecedingFinger { node, is_owner, via }) = result {
             let elapsed_us = env.now.mono.since(walk.since).0 / 1000;
+            // A joiner that owns nothing yet passes the question on: the next one need not send it back there.
+            let at = walk.at.id();
+            let passed_on = node.id() != at && (at == walk.target || between(walk.target, at, node.id()));
+            if is_owner && passed_on && walk.avoid.len() < AVOIDED_MAX {
+                walk.avoid.push(at);
+            }
             walk.path.push(Hop { node: walk.at.clone(), via: walk.via, elapsed_us });
             return self.walk_on(walk, (node, is_owner, via), env);
         }

@@ -13,7 +13,7 @@ use crate::{
     id::Id,
     io::{CallError, CallId, Output, Token},
     member::{Member, MemberKey, NodeRef, View},
-    msg::{Neighbours, RingReply, RingRequest},
+    msg::{Neighbours, RingReply, RingRequest, Via},
     rules::Rule,
     settings::Settings,
     time::{Nanos, Now},
@@ -127,9 +127,12 @@ enum Purpose {
 pub struct Ring {
     me: NodeRef,
     member: bool,
-    /// Its successor has named it as its predecessor since it joined. Lookups end here only from then on, so that no
-    /// node names itself as the owner of what a joiner before it owns.
+    /// A successor that is announced itself has named it as its predecessor since it joined. Lookups end here only from
+    /// then on, so that no node names itself as the owner of what a joiner before it owns.
     announced: bool,
+    /// No successor has failed since it joined. With one gone, all others may be waiting to be announced like this node,
+    /// and it waits for none of them.
+    patient: bool,
     /// Nearest first. Empty in a ring of one, and in an orphan: `founded` tells them apart.
     successors: Vec<NodeRef>,
     predecessor: Option<NodeRef>,
@@ -157,7 +160,7 @@ impl Hash for Ring {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Ring { me, member, successors, predecessor, alone, stab, rect, stabilizing, fingers, joining, .. } = self;
         (me, member, successors, predecessor, alone, stab, rect, stabilizing, fingers, joining).hash(state);
-        (self.announced, &self.misses, self.forwards).hash(state);
+        (self.announced, self.patient, &self.misses, self.forwards).hash(state);
         self.calls.values().for_each(|purpose| purpose.hash(state));
     }
 }
@@ -170,6 +173,7 @@ impl Ring {
             me,
             member: false,
             announced: false,
+            patient: true,
             successors: Vec::new(),
             predecessor: None,
             alone: false,
@@ -217,6 +221,7 @@ impl Ring {
         (self.stab, self.stabilizing) = (None, false);
         self.set_predecessor(predecessor);
         self.set_successors(successors);
+        self.patient = true;
         self.stabilize_at = env.now.mono;
         self.fingers_at = env.now.mono + Nanos(env.settings.fix_fingers_interval.0 / 10);
         self.probe_at = env.jittered(env.settings.probe_interval);
@@ -233,6 +238,7 @@ impl Ring {
 
     fn set_successors(&mut self, successors: Vec<NodeRef>) {
         let before = self.successors.first().map(NodeRef::id);
+        self.patient &= self.successors.first().is_none_or(|first| successors.contains(first));
         self.successors = successors;
         if !self.successors.is_empty() {
             self.alone = false;
@@ -259,15 +265,21 @@ impl Ring {
             RingRequest::GetPredecessor => env.reply(token, RingReply::GetPredecessor(self.predecessor.clone())),
             RingRequest::GetSuccessorList => env.reply(token, RingReply::GetSuccessorList(self.neighbours())),
             RingRequest::ClosestPrecedingFinger { target, avoid, as_owner } => {
-                let reply = if self.is_member() {
-                    let (node, is_owner, via) = if as_owner {
-                        self.nearest_owner(target, env.suspects, &avoid)
-                    } else {
-                        self.next_hop(target, env.suspects, &avoid)
-                    };
+                let (node, is_owner, via) = if as_owner {
+                    self.nearest_owner(target, env.suspects, &avoid)
+                } else {
+                    self.next_hop(target, env.suspects, &avoid)
+                };
+                let refused = RingReply::Refused(NOT_A_MEMBER.into());
+                let reply = if !self.member {
+                    refused
+                } else if self.announced || node.id() != self.me.id() {
                     RingReply::ClosestPrecedingFinger { node, is_owner, via }
                 } else {
-                    RingReply::Refused(NOT_A_MEMBER.into())
+                    // It owns nothing yet: what will be its own is still its successor's.
+                    let next = self.successors.iter().find(|node| !avoid.contains(&node.id())).cloned();
+                    let passed_on = |node| RingReply::ClosestPrecedingFinger { node, is_owner: true, via: Via::Owner };
+                    next.map_or(refused, passed_on)
                 };
                 env.reply(token, reply);
             }
@@ -376,7 +388,7 @@ impl Ring {
             member: self.member,
             successors: self.successors.clone(),
             predecessor: self.predecessor.clone(),
-            busy: false,
+            busy: self.member && !self.announced,
         }
     }
 
@@ -397,6 +409,8 @@ impl Ring {
 
     /// A node is known under a new incarnation or address: use that from now on.
     fn refresh(&mut self, node: &NodeRef) {
+        let restarted = |known: &NodeRef| known.key == node.key && known.incarnation < node.incarnation;
+        self.patient &= !self.successors.first().is_some_and(restarted);
         let known = self.successors.iter_mut().chain(self.predecessor.as_mut()).chain(self.stab.as_mut());
         for known in known.filter(|known| known.key == node.key && known.incarnation < node.incarnation) {
             *known = node.clone();

@@ -83,11 +83,11 @@ impl Ring {
 
     /// Takes over the whole list of the first successor, or of a live candidate before it.
     fn adopt(&mut self, theirs: Neighbours, candidate: bool, env: &mut RingEnv) {
-        let Neighbours { node, successors, predecessor, .. } = theirs;
+        let Neighbours { node, successors, predecessor, busy, .. } = theirs;
         self.refresh(&node);
         let me = self.me.id();
         let first = node.id();
-        self.announced |= predecessor.as_ref().is_some_and(|known| known.id() == me);
+        self.announced |= !(busy && self.patient) && predecessor.as_ref().is_some_and(|known| known.id() == me);
         let successors: Vec<NodeRef> = successors.into_iter().filter(|node| is_usable(node, env)).collect();
         self.set_successors(self.list(node, &successors, env));
         self.news.push(RingNews::Stabilized);

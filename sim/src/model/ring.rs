@@ -5,7 +5,7 @@
 use super::host::{NEVER, identity, print, still_settings};
 use chord::{
     id::{Id, between},
-    io::{CallError, CallId, Output, Token},
+    io::{CallError, CallId, Outcome, Output, Token},
     member::{Member, MemberState, NodeRef, View},
     msg::{Neighbours, RingReply, RingRequest},
     ring::{Genesis, Ring, RingEnv, RingNews},
@@ -84,10 +84,13 @@ enum Act {
     Down(usize),
     Join(Vec<String>),
     Depart,
+    LookUp(Id),
 }
 
 struct Done {
     peer: Arc<Sealed>,
+    /// Owner that a lookup has found.
+    owner: Option<Id>,
     calls: Vec<(CallId, usize, RingRequest)>,
     reply: Option<RingReply>,
 }
@@ -356,7 +359,9 @@ impl RingModel {
             let successors: Vec<Id> = pointers.successors.iter().map(NodeRef::id).collect();
             let expected: Vec<Id> = (1..=length).map(|step| id_at(place + step)).collect();
             let before = (count > 1).then(|| id_at(place + count - 1));
-            pointers.member && successors == expected && pointers.predecessor.as_ref().map(NodeRef::id) == before
+            peer.peer.ring.is_member()
+                && successors == expected
+                && pointers.predecessor.as_ref().map(NodeRef::id) == before
         })
     }
 
@@ -384,27 +389,83 @@ impl RingModel {
         })
     }
 
+    /// Nothing fails or is lost: there are joins alone.
+    fn is_undisturbed(&self) -> bool {
+        let Scenario { fails, leaves, losses, .. } = self.scenario;
+        fails + leaves + losses == 0
+    }
+
+    /// What a lookup finds when nothing else happens meanwhile.
+    fn look_up(&self, state: &State, from: usize, target: Id) -> Option<Id> {
+        let (view, nobody) = (self.view(state, u32::MAX), BTreeSet::new());
+        let act = |peer: &Sealed, act| run(&peer.peer, act, &view, &nobody, &self.settings);
+        let mut done = act(state.peers[from].as_ref()?, Act::LookUp(target));
+        loop {
+            let Some((call, to, request)) = done.calls.first().cloned() else { return done.owner };
+            let asked = act(state.peers[to].as_ref()?, Act::Ask(request));
+            done = act(&done.peer, Act::Done(call, Ok(asked.reply?)));
+        }
+    }
+
+    /// Every member finds the first member at or after any point.
+    fn finds_owners(&self, state: &State) -> bool {
+        let is_member = |index: &usize| state.peers[*index].as_ref().is_some_and(|peer| peer.peer.ring.is_member());
+        let members: Vec<usize> = (0..self.scenario.nodes).filter(is_member).collect();
+        let owner = |target: Id| members.iter().map(|index| self.ids[*index]).min_by_key(|id| target.distance_to(*id));
+        members.iter().all(|from| self.ids.iter().all(|target| self.look_up(state, *from, *target) == owner(*target)))
+    }
+
+    /// Every member meets every other one on its way along the circle.
+    fn is_whole(&self, state: &State) -> bool {
+        let count = self.members(state).len();
+        let mut members = state.peers.iter().flatten().map(|peer| &peer.peer.ring).filter(|ring| ring.is_member());
+        let all: BTreeSet<Id> = members.clone().map(|ring| ring.neighbours().node.id()).collect();
+        members.all(|ring| {
+            let me = ring.neighbours().node.id();
+            let mut met = BTreeSet::from([me]);
+            let mut at = self.ids.iter().position(|id| *id == me);
+            for _ in 0..count {
+                at = at.and_then(|index| self.next_live(state, index));
+                met.extend(at.map(|index| self.ids[index]));
+            }
+            all.is_subset(&met)
+        })
+    }
+
+    /// With nothing on its way any more, nobody follows a node that has left.
+    fn is_left_alone(&self, state: &State) -> bool {
+        let followed = state.peers.iter().flatten().filter(|peer| peer.pointers.member);
+        let mut followed = followed.filter_map(|peer| peer.pointers.successors.first());
+        let has_left = |node: &NodeRef| {
+            let index = self.ids.iter().position(|id| *id == node.id());
+            index.is_some_and(|index| state.left & (1 << index) != 0)
+        };
+        !state.wires.is_empty() || !followed.any(has_left)
+    }
+
+    /// Whom a member follows; itself, when it is alone.
+    fn next_live(&self, state: &State, index: usize) -> Option<usize> {
+        let pointers = &state.peers[index].as_ref()?.pointers;
+        if !pointers.member {
+            return None;
+        }
+        let live = |node: &NodeRef| {
+            let index = self.ids.iter().position(|id| *id == node.id())?;
+            let peer = state.peers[index].as_ref()?;
+            peer.pointers.member.then_some(index)
+        };
+        if pointers.successors.is_empty() { Some(index) } else { pointers.successors.iter().find_map(live) }
+    }
+
     /// Members that follow their first live successors come round on at most one circle.
     fn is_one_ring(&self, state: &State) -> bool {
-        let next = |index: usize| -> Option<usize> {
-            let pointers = &state.peers[index].as_ref()?.pointers;
-            if !pointers.member {
-                return None;
-            }
-            let live = |node: &NodeRef| {
-                let index = node.name[1..].parse::<usize>().ok()?;
-                let peer = state.peers[index].as_ref()?;
-                peer.pointers.member.then_some(index)
-            };
-            if pointers.successors.is_empty() { Some(index) } else { pointers.successors.iter().find_map(live) }
-        };
         let mut circles: BTreeSet<usize> = BTreeSet::new();
         for start in self.members(state) {
             let mut at = start;
             let mut seen = Vec::new();
             while !seen.contains(&at) {
                 seen.push(at);
-                let Some(following) = next(at) else { break };
+                let Some(following) = self.next_live(state, at) else { break };
                 at = following;
                 if at == start {
                     circles.insert(*seen.iter().min().unwrap_or(&start));
@@ -451,10 +512,11 @@ fn run(peer: &Peer, act: Act, view: &View, suspects: &BTreeSet<chord::member::Me
         Act::Join(_) if peer.joined => peer.ring.rejoin(&mut env),
         Act::Join(seeds) => peer.ring.join(seeds, None, &mut env),
         Act::Depart => peer.ring.depart(&mut env),
+        Act::LookUp(target) => peer.ring.lookup(Token(0), target, &mut env),
     }
     let joined = |news: RingNews| matches!(news, RingNews::Joined { .. });
     peer.joined |= peer.ring.take_news().into_iter().any(joined);
-    let (mut calls, mut reply) = (Vec::new(), None);
+    let (mut calls, mut reply, mut found) = (Vec::new(), None, None);
     for output in out {
         match output {
             Output::Call { call, addr, request, .. } => {
@@ -462,10 +524,11 @@ fn run(peer: &Peer, act: Act, view: &View, suspects: &BTreeSet<chord::member::Me
                 calls.push((call, addr.parse().expect("addresses are numbers here"), request));
             }
             Output::Reply { reply: said, .. } => reply = Some(said),
+            Output::Client { outcome: Outcome::Path { owner, .. }, .. } => found = Some(owner.id()),
             _ => {}
         }
     }
-    Done { peer: Sealed::new(peer), calls, reply }
+    Done { peer: Sealed::new(peer), owner: found, calls, reply }
 }
 
 impl Model for RingModel {
@@ -604,6 +667,22 @@ impl Model for RingModel {
                 model.members(state).len() == model.scenario.nodes && model.is_ideal(state)
             }),
         ];
+        if self.is_undisturbed() {
+            properties.push(Property::always("lookups find the owner", |model: &RingModel, state: &State| {
+                model.finds_owners(state)
+            }));
+        }
+        if self.is_undisturbed() && self.scenario.prompt {
+            properties.push(Property::always("members are on the circle", |model: &RingModel, state: &State| {
+                model.is_whole(state)
+            }));
+        }
+        let Scenario { fails, starts, leaves, losses, .. } = self.scenario;
+        if leaves > 0 && fails + starts + losses == 0 {
+            properties.push(Property::always("who has left is left alone", |model: &RingModel, state: &State| {
+                model.is_left_alone(state)
+            }));
+        }
         if self.scenario.one_ring {
             properties.push(Property::always("one ring", |model: &RingModel, state: &State| model.is_one_ring(state)));
         }

@@ -296,6 +296,19 @@ pub const RING: &[ring::Scenario] = &[
         one_ring: true,
         ..RING_NONE
     },
+    ring::Scenario { name: "ring-joins", about: "joins alone", nodes: 4, starts: 3, one_ring: true, ..RING_NONE },
+    ring::Scenario {
+        name: "ring-late-joins",
+        about: "joins alone, late replies",
+        nodes: 4,
+        members: 2,
+        // Fewer join at once than a list is long.
+        list: 3,
+        starts: 2,
+        prompt: false,
+        one_ring: true,
+        ..RING_NONE
+    },
     ring::Scenario {
         name: "ring-leave",
         about: "leaves in good order",
@@ -303,6 +316,15 @@ pub const RING: &[ring::Scenario] = &[
         members: 4,
         fails: 1,
         leaves: 2,
+        ..RING_NONE
+    },
+    ring::Scenario {
+        name: "ring-late-leave",
+        about: "leaves in good order, late replies",
+        members: 3,
+        leaves: 1,
+        prompt: false,
+        one_ring: true,
         ..RING_NONE
     },
     ring::Scenario {

@@ -727,7 +727,7 @@ fn a_node_that_is_about_to_restart_leads_nothing_until_it_has_rested() {
 
 #[test]
 fn people_are_told_of_moves_with_shard_and_member() {
-    let mut nodes = Nodes::ring(2);
+    let nodes = Nodes::ring(2);
     let moved: Vec<&(usize, Event)> = nodes.events.iter().filter(|(_, event)| event.kind == "move").collect();
     assert!(!moved.is_empty());
     for (by, event) in moved {

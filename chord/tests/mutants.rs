@@ -183,9 +183,11 @@ fn views_count_everybody_and_hash_all_that_they_know() {
         state,
     };
     let mut view = View::default();
-    assert!(view.is_empty() && view.len() == 0);
+    assert!(view.is_empty());
+    assert_eq!(view.iter().count(), view.len());
     assert!(view.merge(member(1, 1, 1, MemberState::Serving)) && view.merge(member(2, 1, 1, MemberState::Left)));
-    assert!(!view.is_empty() && view.len() == 2);
+    assert!(!view.is_empty());
+    assert_eq!(view.len(), 2);
     assert_eq!(view.current().map(|member| member.node.id()).collect::<Vec<_>>(), [id(1)]);
     assert!(!view.merge(member(1, 1, 1, MemberState::Serving)), "nothing new");
     let one = |member: Member| {

@@ -52,8 +52,9 @@ impl Count {
         } += 1;
     }
 
+    /// Share of the viable ones that are missed as far as is known, survivors included.
     fn percent(&self) -> f64 {
-        100.0 * self.missed as f64 / (self.mutants - self.unviable - self.open - self.survivors).max(1) as f64
+        100.0 * (self.missed + self.survivors) as f64 / (self.mutants - self.unviable - self.open).max(1) as f64
     }
 
     fn row(&self, name: &str) -> String {

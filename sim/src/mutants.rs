@@ -95,14 +95,6 @@ pub fn page(all: &[(Rule, Caught)]) -> String {
     for (rule, caught) in all {
         let _ = writeln!(page, "| {rule:?} | {} | {} | {} steps |", rule.protects(), caught.by, caught.trace.len());
     }
-    let survivors: Vec<(Rule, &str)> =
-        Rule::ALL.iter().filter_map(|rule| Some((*rule, catcher(*rule).err()?))).collect();
-    if !survivors.is_empty() {
-        page.push_str("\n## Survivors\n\nNothing here fails without these:\n\n");
-    }
-    for (rule, why) in survivors {
-        let _ = writeln!(page, "* **{rule:?}**: {} Not caught: {why}.", rule.protects());
-    }
     page.push_str("\n## Traces\n");
     for (rule, caught) in all {
         let trace = caught.trace.join(", ");

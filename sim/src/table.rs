@@ -48,10 +48,6 @@ pub fn mutants(rule: Option<&str>, write: bool) -> ExitCode {
     let mut all = Vec::new();
     for rule in Rule::ALL.iter().copied().filter(|known| rule.is_none_or(|name| format!("{known:?}") == name)) {
         let name = format!("{rule:?}");
-        if let Err(why) = mutants::catcher(rule) {
-            println!("{name:<22} survives: {why}");
-            continue;
-        }
         match mutants::catch(rule) {
             Ok(caught) => {
                 println!("{name:<22} {:<24} {:>6} steps  {}", caught.by, caught.trace.len(), caught.wrong);

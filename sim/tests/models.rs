@@ -35,7 +35,7 @@ fn ring_repairs_from_every_state() {
 #[test]
 fn every_mutant_is_caught_as_the_docs_say() {
     let (mut all, mut missed) = (Vec::new(), Vec::new());
-    for rule in Rule::ALL.iter().copied().filter(|rule| mutants::catcher(*rule).is_ok()) {
+    for rule in Rule::ALL.iter().copied() {
         match mutants::catch(rule) {
             Ok(caught) => all.push((rule, caught)),
             Err(why) => missed.push(format!("{rule:?}: {why}")),

@@ -54,7 +54,7 @@ impl Batch {
 
 /// What the commit thread is asked for.
 pub(super) enum Order {
-    Write(Batch),
+    Write(Box<Batch>),
     /// Seal anew what is under these keys, if that is of an older format still.
     Reseal(Vec<(Kind, Vec<u8>)>),
 }
@@ -168,7 +168,7 @@ pub(super) fn start(
             let (mut batches, mut old) = (Vec::new(), Vec::new());
             for order in iter::once(first).chain(receiver.try_iter()).take(BATCHES_MAX) {
                 match order {
-                    Order::Write(batch) => batches.push(batch),
+                    Order::Write(batch) => batches.push(*batch),
                     Order::Reseal(places) => old.extend(places),
                 }
             }

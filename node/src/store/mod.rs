@@ -375,7 +375,7 @@ impl Store for FjallStore {
             batch.counts.insert(*shard, (digest.keys, digest.tombstones, digest.bytes));
         }
         self.overlay.add_rest(&batch);
-        if self.commits.send(Order::Write(batch)).is_err() {
+        if self.commits.send(Order::Write(Box::new(batch))).is_err() {
             fail("the commit thread has ended", &"no more writes are possible");
         }
         self.seq

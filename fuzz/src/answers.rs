@@ -51,7 +51,8 @@ impl hyper::body::Body for Body {
 fn response(answer: Option<Answer>) -> Response<Body> {
     // 14: nobody is here any more.
     let (status, bytes) = answer.unwrap_or((14, Vec::new()));
-    let mut trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(status)))]);
+    let mut trailers =
+        HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(status)))]);
     let mut data = None;
     if status == 0 {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
@@ -59,8 +60,13 @@ fn response(answer: Option<Answer>) -> Response<Body> {
     } else {
         use base64::Engine as _;
         let details = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&bytes);
-        trailers.extend(HeaderValue::try_from(details).ok().map(|value| (HeaderName::from_static("grpc-status-details-bin"), value)));
-        trailers.extend(HeaderValue::from_bytes(&bytes).ok().map(|value| (HeaderName::from_static("grpc-message"), value)));
+        trailers.extend(
+            HeaderValue::try_from(details)
+                .ok()
+                .map(|value| (HeaderName::from_static("grpc-status-details-bin"), value)),
+        );
+        trailers
+            .extend(HeaderValue::from_bytes(&bytes).ok().map(|value| (HeaderName::from_static("grpc-message"), value)));
     }
     let mut response = Response::new(Body(data, Some(trailers)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

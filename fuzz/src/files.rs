@@ -50,7 +50,8 @@ pub fn words(data: &[u8]) -> bool {
         0 | 1 => {
             let is_node = kind % 6 == 0;
             in_file("config", body, |dir| {
-                let line = ["program", "--config", &dir.join("config").display().to_string()].map(String::from).to_vec();
+                let line =
+                    ["program", "--config", &dir.join("config").display().to_string()].map(String::from).to_vec();
                 if is_node {
                     let command = args::Args::command();
                     args::with_file(line, &command).is_ok_and(|args| command.try_get_matches_from(args).is_ok())

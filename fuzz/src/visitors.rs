@@ -72,8 +72,12 @@ fn gateway(answers: &[u8]) -> axum::Router {
 /// What the gateway sends back to all of `bytes` until it closes the connection.
 async fn connection(router: axum::Router, bytes: Vec<u8>) -> Vec<u8> {
     let (mut here, there) = tokio::io::duplex(1 << 20);
-    let service = TowerToHyperService::new(tower::ServiceExt::<Request<hyper::body::Incoming>>::map_err(router, |never| match never {}));
-    let server = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(there), service).with_upgrades();
+    let service =
+        TowerToHyperService::new(tower::ServiceExt::<Request<hyper::body::Incoming>>::map_err(router, |never| {
+            match never {}
+        }));
+    let server =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(there), service).with_upgrades();
     tokio::spawn(async move {
         let _: Result<(), hyper::Error> = server.await;
     });

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Cargo's RUSTC_WRAPPER: coverage is of what reads the bytes. With the rest of the dependencies instrumented as well, the
-# build takes an hour, and most of the coverage would be of the runtime.
+# Cargo's RUSTC_WRAPPER: coverage is of what reads the bytes. Instrumenting the other dependencies as well would make the
+# build longer, and guide the mutations by what the runtime does.
 case "$CARGO_CRATE_NAME" in
 chord | chord_client | chord_gateway | chord_node | chord_operator | chord_proto | fuzz | prost | serde_json | sim | tonic)
     exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \

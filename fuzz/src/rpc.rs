@@ -24,13 +24,15 @@ use chord_node::{
     },
 };
 use chord_proto::{DESCRIPTORS, v1};
-use futures::StreamExt as _;
 use http::{Request, StatusCode, header};
+use hyper::body::Body as _;
 use prost::Message;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha12Rng;
 use std::{
+    future::poll_fn,
     io,
+    pin::Pin,
     sync::{Arc, LazyLock},
     thread::JoinHandle,
     time::Duration,
@@ -171,13 +173,17 @@ impl Node {
         let answer = timeout(ANSWER_MAX, service.clone().oneshot(request)).await;
         let Ok(answer) = answer.unwrap_or_else(|_| panic!("{path} did not answer"));
         assert_eq!(answer.status(), StatusCode::OK, "gRPC puts its errors elsewhere");
-        let mut parts = axum::body::Body::new(answer.into_body()).into_data_stream();
-        let mut came = false;
-        for _ in 0..MESSAGES_MAX {
-            let Ok(Some(Ok(_))) = timeout(QUIET, parts.next()).await else { break };
-            came = true;
+        let (mut body, mut messages) = (answer.into_body(), 0);
+        while messages < MESSAGES_MAX {
+            // Trailers are the end, as they are for HTTP: a stream that is asked for more after them has no end.
+            let next = timeout(QUIET, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await;
+            let Ok(Some(Ok(frame))) = next else { break };
+            if !frame.is_data() {
+                break;
+            }
+            messages += 1;
         }
-        came
+        messages > 0
     }
 
     /// Whether the core lives and, if it must, serves.

@@ -11,7 +11,7 @@ use std::{
 /// Seconds per target, unless `FUZZ_SECONDS` says otherwise.
 const SECONDS: u64 = 3;
 /// So many of a hundred inputs must get past the door: else mutations of this corpus show nothing.
-const LET_IN_MIN: u64 = 10;
+const LET_IN_MIN: u64 = 5;
 
 /// Panics of any thread: a task's or the core's would not reach the test by itself.
 static PANICS: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());

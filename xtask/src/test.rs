@@ -1,6 +1,6 @@
 //! `test`: everything, with a summary; and its two longest parts alone.
 use crate::{
-    chart, check, dashboard,
+    chart, check, dashboard, fuzz,
     kubernetes::Kubernetes,
     paths,
     proc::{run, step},
@@ -32,6 +32,7 @@ pub fn test() -> Result<()> {
         let all = ["test", "--workspace", "--locked", "--no-fail-fast"];
         check::cargo(&all, 3000).env("CHORD_KUBERNETES_BIN", paths::cluster_bin()).each_line(|line| count.line(line))
     });
+    summary.stage("what strangers can send", fuzz::stage);
     api(&mut summary);
     on_kubernetes(&mut summary, &E2eOptions::default(), &[]);
     summary.close()

@@ -60,12 +60,12 @@ pub fn catcher(rule: Rule) -> Result<Catcher, &'static str> {
         Rule::SealMajority => Catcher::Swarm(134),
         Rule::TombstoneAge => Catcher::Swarm(49),
         Rule::HighestSealWins | Rule::TransferMajority | Rule::TombstoneEverywhere => Catcher::Path,
-        Rule::Probe | Rule::RectifyDead | Rule::CutLists => Catcher::Ring("ring-3"),
+        Rule::RectifyDead | Rule::CutLists => Catcher::Ring("ring-3"),
         Rule::OrphanRejoins => {
             return Err("the ring falls in two more easily, and repairs all the same");
         }
         Rule::AdoptJoiner => Catcher::Ring("ring-joins"),
-        Rule::OnlyMembersCount => Catcher::Ring("ring-leave"),
+        Rule::Probe | Rule::OnlyMembersCount => Catcher::Ring("ring-leave"),
         Rule::LateReply => Catcher::Ring("ring-late-leave"),
         Rule::RememberFirst => return Err("it takes a crash within a sync and the operator's change of mind"),
         Rule::LeavingTakesNothing | Rule::RetireWhenUnsealed => {

@@ -51,12 +51,12 @@ pub fn catcher(rule: Rule) -> Result<Catcher, &'static str> {
         Rule::RememberFirst => Catcher::Shard("change-of-mind"),
         Rule::HighestSealWins | Rule::TransferMajority | Rule::TombstoneEverywhere => Catcher::Path,
         Rule::EpochBinds | Rule::LeavingTakesNothing | Rule::RetireWhenUnsealed => Catcher::Path,
-        Rule::Probe | Rule::RectifyDead | Rule::CutLists => Catcher::Ring("ring-3"),
+        Rule::RectifyDead | Rule::CutLists => Catcher::Ring("ring-3"),
         Rule::OrphanRejoins => {
             return Err("the ring falls in two more easily, and repairs all the same");
         }
         Rule::AdoptJoiner => Catcher::Ring("ring-joins"),
-        Rule::OnlyMembersCount => Catcher::Ring("ring-leave"),
+        Rule::Probe | Rule::OnlyMembersCount => Catcher::Ring("ring-leave"),
         Rule::LateReply => Catcher::Ring("ring-late-leave"),
     })
 }

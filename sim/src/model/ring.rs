@@ -5,7 +5,7 @@
 use super::host::{NEVER, identity, print, still_settings};
 use chord::{
     id::{Id, between},
-    io::{CallError, CallId, Outcome, Output, Token},
+    io::{CallError, CallId, Output, Token},
     member::{Member, MemberState, NodeRef, View},
     msg::{Neighbours, RingReply, RingRequest},
     ring::{Genesis, Ring, RingEnv, RingNews},
@@ -84,13 +84,10 @@ enum Act {
     Down(usize),
     Join(Vec<String>),
     Depart,
-    LookUp(Id),
 }
 
 struct Done {
     peer: Arc<Sealed>,
-    /// Owner that a lookup has found.
-    owner: Option<Id>,
     calls: Vec<(CallId, usize, RingRequest)>,
     reply: Option<RingReply>,
 }
@@ -395,26 +392,6 @@ impl RingModel {
         fails + leaves + losses == 0
     }
 
-    /// What a lookup finds when nothing else happens meanwhile.
-    fn look_up(&self, state: &State, from: usize, target: Id) -> Option<Id> {
-        let (view, nobody) = (self.view(state, u32::MAX), BTreeSet::new());
-        let act = |peer: &Sealed, act| run(&peer.peer, act, &view, &nobody, &self.settings);
-        let mut done = act(state.peers[from].as_ref()?, Act::LookUp(target));
-        loop {
-            let Some((call, to, request)) = done.calls.first().cloned() else { return done.owner };
-            let asked = act(state.peers[to].as_ref()?, Act::Ask(request));
-            done = act(&done.peer, Act::Done(call, Ok(asked.reply?)));
-        }
-    }
-
-    /// Every member finds the first member at or after any point.
-    fn finds_owners(&self, state: &State) -> bool {
-        let is_member = |index: &usize| state.peers[*index].as_ref().is_some_and(|peer| peer.peer.ring.is_member());
-        let members: Vec<usize> = (0..self.scenario.nodes).filter(is_member).collect();
-        let owner = |target: Id| members.iter().map(|index| self.ids[*index]).min_by_key(|id| target.distance_to(*id));
-        members.iter().all(|from| self.ids.iter().all(|target| self.look_up(state, *from, *target) == owner(*target)))
-    }
-
     /// Every member meets every other one on its way along the circle.
     fn is_whole(&self, state: &State) -> bool {
         let count = self.members(state).len();
@@ -512,11 +489,10 @@ fn run(peer: &Peer, act: Act, view: &View, suspects: &BTreeSet<chord::member::Me
         Act::Join(_) if peer.joined => peer.ring.rejoin(&mut env),
         Act::Join(seeds) => peer.ring.join(seeds, None, &mut env),
         Act::Depart => peer.ring.depart(&mut env),
-        Act::LookUp(target) => peer.ring.lookup(Token(0), target, &mut env),
     }
     let joined = |news: RingNews| matches!(news, RingNews::Joined { .. });
     peer.joined |= peer.ring.take_news().into_iter().any(joined);
-    let (mut calls, mut reply, mut found) = (Vec::new(), None, None);
+    let (mut calls, mut reply) = (Vec::new(), None);
     for output in out {
         match output {
             Output::Call { call, addr, request, .. } => {
@@ -524,11 +500,10 @@ fn run(peer: &Peer, act: Act, view: &View, suspects: &BTreeSet<chord::member::Me
                 calls.push((call, addr.parse().expect("addresses are numbers here"), request));
             }
             Output::Reply { reply: said, .. } => reply = Some(said),
-            Output::Client { outcome: Outcome::Path { owner, .. }, .. } => found = Some(owner.id()),
             _ => {}
         }
     }
-    Done { peer: Sealed::new(peer), owner: found, calls, reply }
+    Done { peer: Sealed::new(peer), calls, reply }
 }
 
 impl Model for RingModel {
@@ -667,11 +642,6 @@ impl Model for RingModel {
                 model.members(state).len() == model.scenario.nodes && model.is_ideal(state)
             }),
         ];
-        if self.is_undisturbed() {
-            properties.push(Property::always("lookups find the owner", |model: &RingModel, state: &State| {
-                model.finds_owners(state)
-            }));
-        }
         if self.is_undisturbed() && self.scenario.prompt {
             properties.push(Property::always("members are on the circle", |model: &RingModel, state: &State| {
                 model.is_whole(state)

@@ -139,7 +139,7 @@ pub struct Neighbours {
     pub successors: Vec<NodeRef>,
     /// Predecessor.
     pub predecessor: Option<NodeRef>,
-    /// It has joined, and its successor has not named it as its predecessor yet: ask again.
+    /// A step of its own is between send and apply: ask again.
     pub busy: bool,
 }
 

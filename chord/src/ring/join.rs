@@ -60,7 +60,6 @@ impl Ring {
         if self.joining.is_none() {
             self.member = false;
             self.alone = false;
-            (self.stab, self.rect) = (None, None);
             self.news.push(RingNews::Rejoining);
             self.join(Vec::new(), env.genesis.map(|genesis| genesis.ring_id), env);
         }
@@ -127,9 +126,6 @@ impl Ring {
                     None => vec![predecessor.clone()],
                 };
                 self.become_member(list, Some(predecessor), env);
-                // Whoever joined in between, right before this node, has notified it already.
-                self.rectify(env);
-                self.notify_first(env);
                 if env.genesis.is_none() {
                     let genesis = Genesis { ring_id, shards, replication_factor };
                     self.news.push(RingNews::Joined { genesis, members });
@@ -188,8 +184,7 @@ impl Ring {
         if let Some(why) = refusal(&joiner, &self.me, env) {
             return JoinReply::Refused(why);
         }
-        let again = self.successors.first().filter(|first| first.id() == joiner.id()).map(NodeRef::id);
-        let first = self.successors.first().filter(|_| again.is_none());
+        let first = self.successors.first().filter(|first| first.id() != joiner.id());
         let mine = first.is_none_or(|first| between(me, joiner.id(), first.id()));
         if !mine {
             let (next, is_owner, _) = self.next_hop(joiner.id(), env.suspects, &[joiner.id()]);
@@ -213,8 +208,6 @@ impl Ring {
             self.set_predecessor(Some(joiner));
         }
         self.stab = None;
-        // The first successor has come back: whoever else knew this node may be gone.
-        self.patient &= again.is_none();
         JoinReply::Accepted {
             predecessor: self.me.clone(),
             successors: theirs,

@@ -1,7 +1,7 @@
 //! Lookups: forwarded hop by hop for others, walked step by step for people and for the fingers.
 use super::{FORWARDS_MAX, NOT_A_MEMBER, Purpose, Ring, RingEnv, RingNews};
 use crate::{
-    id::{Id, between},
+    id::Id,
     io::{CallError, Outcome, Output, Token},
     member::NodeRef,
     msg::{AVOIDED_MAX, Hop, RingReply, RingRequest, Via},
@@ -60,8 +60,8 @@ fn hops_max(members: usize) -> u32 {
 impl Ring {
     pub(super) fn on_find_successor(&mut self, token: Token, target: Id, hops: u32, trace: bool, env: &mut RingEnv) {
         let budget = hops_max(env.view.len());
-        if !self.is_member() || hops > budget || self.forwards >= FORWARDS_MAX {
-            let why = if !self.is_member() { NOT_A_MEMBER.into() } else { format!("no answer within {budget} hops") };
+        if !self.member || hops > budget || self.forwards >= FORWARDS_MAX {
+            let why = if !self.member { NOT_A_MEMBER.into() } else { format!("no answer within {budget} hops") };
             return env.reply(token, RingReply::Refused(why));
         }
         let forward = Forward { token, target, hops, trace, via: Via::Start, since: env.now.mono, tried: Vec::new() };
@@ -124,7 +124,7 @@ impl Ring {
 
     /// Looks an identifier up for somebody who wants to see how; ends in an [`Outcome::Path`].
     pub fn lookup(&mut self, token: Token, target: Id, env: &mut RingEnv) {
-        if !self.is_member() {
+        if !self.member {
             let outcome = Outcome::Unavailable(NOT_A_MEMBER);
             return env.out.push(Output::Client { token, outcome });
         }
@@ -173,12 +173,6 @@ impl Ring {
     pub(super) fn on_walk_reply(&mut self, mut walk: Walk, result: Result<RingReply, CallError>, env: &mut RingEnv) {
         if let Ok(RingReply::ClosestPrecedingFinger { node, is_owner, via }) = result {
             let elapsed_us = env.now.mono.since(walk.since).0 / 1000;
-            // A joiner that owns nothing yet passes the question on: the next one need not send it back there.
-            let at = walk.at.id();
-            let passed_on = node.id() != at && (at == walk.target || between(walk.target, at, node.id()));
-            if is_owner && passed_on && walk.avoid.len() < AVOIDED_MAX {
-                walk.avoid.push(at);
-            }
             walk.path.push(Hop { node: walk.at.clone(), via: walk.via, elapsed_us });
             return self.walk_on(walk, (node, is_owner, via), env);
         }

@@ -13,7 +13,7 @@ use crate::{
     id::Id,
     io::{CallError, CallId, Output, Token},
     member::{Member, MemberKey, NodeRef, View},
-    msg::{Neighbours, RingReply, RingRequest, Via},
+    msg::{Neighbours, RingReply, RingRequest},
     rules::Rule,
     settings::Settings,
     time::{Nanos, Now},
@@ -31,8 +31,6 @@ pub use successors::cut;
 
 /// Time for one question to a neighbour.
 const CALL_TIMEOUT: Nanos = Nanos::from_millis(1000);
-/// Pause before a joiner asks its successor whether it is known there.
-const ANNOUNCE_PAUSE: Nanos = Nanos::from_millis(50);
 /// Most questions of others that this node forwards at a time.
 const FORWARDS_MAX: usize = 4096;
 
@@ -127,12 +125,6 @@ enum Purpose {
 pub struct Ring {
     me: NodeRef,
     member: bool,
-    /// A successor that is announced itself has named it as its predecessor since it joined. Lookups end here only from
-    /// then on, so that no node names itself as the owner of what a joiner before it owns.
-    announced: bool,
-    /// No successor has failed since it joined. With one gone, all others may be waiting to be announced like this node,
-    /// and it waits for none of them.
-    patient: bool,
     /// Nearest first. Empty in a ring of one, and in an orphan: `founded` tells them apart.
     successors: Vec<NodeRef>,
     predecessor: Option<NodeRef>,
@@ -160,7 +152,7 @@ impl Hash for Ring {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Ring { me, member, successors, predecessor, alone, stab, rect, stabilizing, fingers, joining, .. } = self;
         (me, member, successors, predecessor, alone, stab, rect, stabilizing, fingers, joining).hash(state);
-        (self.announced, self.patient, &self.misses, self.forwards).hash(state);
+        (&self.misses, self.forwards).hash(state);
         self.calls.values().for_each(|purpose| purpose.hash(state));
     }
 }
@@ -172,8 +164,6 @@ impl Ring {
         Ring {
             me,
             member: false,
-            announced: false,
-            patient: true,
             successors: Vec::new(),
             predecessor: None,
             alone: false,
@@ -195,7 +185,7 @@ impl Ring {
     /// Makes a ring of one. Only genesis, and the smallest of a ring of orphans, may.
     pub fn found(&mut self, env: &mut RingEnv) {
         self.become_member(Vec::new(), None, env);
-        (self.alone, self.announced) = (true, true);
+        self.alone = true;
     }
 
     /// Takes its place with pointers that are known to be right, as in simulations of large rings, which need not
@@ -208,7 +198,6 @@ impl Ring {
         env: &mut RingEnv,
     ) {
         self.become_member(successors, Some(predecessor), env);
-        self.announced = true;
         for (index, node) in fingers {
             self.fingers.set(index..=index, Some(node));
         }
@@ -216,12 +205,11 @@ impl Ring {
 
     fn become_member(&mut self, successors: Vec<NodeRef>, predecessor: Option<NodeRef>, env: &mut RingEnv) {
         self.member = true;
-        (self.alone, self.announced) = (false, false);
+        self.alone = false;
         self.joining = None;
-        (self.stab, self.stabilizing) = (None, false);
+        (self.stab, self.rect, self.stabilizing) = (None, None, false);
         self.set_predecessor(predecessor);
         self.set_successors(successors);
-        self.patient = true;
         self.stabilize_at = env.now.mono;
         self.fingers_at = env.now.mono + Nanos(env.settings.fix_fingers_interval.0 / 10);
         self.probe_at = env.jittered(env.settings.probe_interval);
@@ -238,7 +226,6 @@ impl Ring {
 
     fn set_successors(&mut self, successors: Vec<NodeRef>) {
         let before = self.successors.first().map(NodeRef::id);
-        self.patient &= self.successors.first().is_none_or(|first| successors.contains(first));
         self.successors = successors;
         if !self.successors.is_empty() {
             self.alone = false;
@@ -265,21 +252,15 @@ impl Ring {
             RingRequest::GetPredecessor => env.reply(token, RingReply::GetPredecessor(self.predecessor.clone())),
             RingRequest::GetSuccessorList => env.reply(token, RingReply::GetSuccessorList(self.neighbours())),
             RingRequest::ClosestPrecedingFinger { target, avoid, as_owner } => {
-                let (node, is_owner, via) = if as_owner {
-                    self.nearest_owner(target, env.suspects, &avoid)
-                } else {
-                    self.next_hop(target, env.suspects, &avoid)
-                };
-                let refused = RingReply::Refused(NOT_A_MEMBER.into());
-                let reply = if !self.member {
-                    refused
-                } else if self.announced || node.id() != self.me.id() {
+                let reply = if self.member {
+                    let (node, is_owner, via) = if as_owner {
+                        self.nearest_owner(target, env.suspects, &avoid)
+                    } else {
+                        self.next_hop(target, env.suspects, &avoid)
+                    };
                     RingReply::ClosestPrecedingFinger { node, is_owner, via }
                 } else {
-                    // It owns nothing yet: what will be its own is still its successor's.
-                    let next = self.successors.iter().find(|node| !avoid.contains(&node.id())).cloned();
-                    let passed_on = |node| RingReply::ClosestPrecedingFinger { node, is_owner: true, via: Via::Owner };
-                    next.map_or(refused, passed_on)
+                    RingReply::Refused(NOT_A_MEMBER.into())
                 };
                 env.reply(token, reply);
             }
@@ -313,10 +294,6 @@ impl Ring {
             Purpose::Stabilize(round) => self.on_stabilize_reply(round, result, env),
             Purpose::Rectify { candidate } => self.on_rectify_reply(candidate, result),
             Purpose::Probe => self.on_probe_reply(result, env),
-            // Whether the successor took the word is seen in its own.
-            Purpose::Notify if !self.announced => {
-                self.stabilize_at = self.stabilize_at.min(env.now.mono + ANNOUNCE_PAUSE);
-            }
             Purpose::Notify => {}
             Purpose::Join => self.on_join_reply(result, env),
             Purpose::Forward(forward) => self.on_forward_reply(forward, result, env),
@@ -388,13 +365,13 @@ impl Ring {
             member: self.member,
             successors: self.successors.clone(),
             predecessor: self.predecessor.clone(),
-            busy: self.member && !self.announced,
+            busy: false,
         }
     }
 
-    /// Whether it is on the circle, with its successor's word for it: from then on lookups may end here.
+    /// Whether it is on the circle (or on its way back to it after losing all successors).
     pub fn is_member(&self) -> bool {
-        self.member && self.announced
+        self.member
     }
 
     /// Finger table: (index, start, node), sorted by index.
@@ -409,8 +386,6 @@ impl Ring {
 
     /// A node is known under a new incarnation or address: use that from now on.
     fn refresh(&mut self, node: &NodeRef) {
-        let restarted = |known: &NodeRef| known.key == node.key && known.incarnation < node.incarnation;
-        self.patient &= !self.successors.first().is_some_and(restarted);
         let known = self.successors.iter_mut().chain(self.predecessor.as_mut()).chain(self.stab.as_mut());
         for known in known.filter(|known| known.key == node.key && known.incarnation < node.incarnation) {
             *known = node.clone();

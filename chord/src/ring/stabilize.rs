@@ -83,11 +83,10 @@ impl Ring {
 
     /// Takes over the whole list of the first successor, or of a live candidate before it.
     fn adopt(&mut self, theirs: Neighbours, candidate: bool, env: &mut RingEnv) {
-        let Neighbours { node, successors, predecessor, busy, .. } = theirs;
+        let Neighbours { node, successors, predecessor, .. } = theirs;
         self.refresh(&node);
         let me = self.me.id();
         let first = node.id();
-        self.announced |= !(busy && self.patient) && predecessor.as_ref().is_some_and(|known| known.id() == me);
         let successors: Vec<NodeRef> = successors.into_iter().filter(|node| is_usable(node, env)).collect();
         self.set_successors(self.list(node, &successors, env));
         self.news.push(RingNews::Stabilized);
@@ -142,17 +141,15 @@ impl Ring {
 
     /// Somebody might be the predecessor. The latest counts; only the sender may name itself.
     pub(super) fn on_notify(&mut self, from: NodeRef, env: &mut RingEnv) {
-        if (self.member || self.joining.is_some()) && from.id() != self.me.id() {
+        if self.member && from.id() != self.me.id() {
             self.refresh(&from);
             self.rect = Some(from);
-            if self.member {
-                self.rectify(env);
-            }
+            self.rectify(env);
         }
     }
 
     /// Looks at who notified: a closer one is taken at once, another one if the present one is dead.
-    pub(super) fn rectify(&mut self, env: &mut RingEnv) {
+    fn rectify(&mut self, env: &mut RingEnv) {
         let Some(candidate) = self.rect.take() else { return };
         let me = self.me.id();
         match &self.predecessor {

@@ -347,6 +347,16 @@ pub const RING: &[ring::Scenario] = &[
         prompt: false,
         ..RING_NONE
     },
+    ring::Scenario {
+        name: "ring-lost",
+        about: "two live members lose sight of each other",
+        nodes: 2,
+        members: 2,
+        losses: 4,
+        prompt: false,
+        one_ring: true,
+        ..RING_NONE
+    },
     ring::Scenario { name: "ring-3-blind", about: "without probes", fails: 2, starts: 4, probes: false, ..RING_NONE },
     ring::Scenario {
         name: "ring-late-3-blind",

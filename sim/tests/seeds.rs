@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Seeds of each family, unless `SEEDS` says otherwise.
-const SWARM: u64 = 400;
+const SWARM: u64 = 800;
 const ROT: u64 = 60;
 const KILL_ONE: u64 = 30;
 

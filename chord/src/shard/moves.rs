@@ -583,7 +583,6 @@ impl Replica {
             self.pre_copy_progress(env);
         } else if last {
             leader.shipments.remove(&from);
-            leader.installed.insert(from);
             let prepare = message(shard, epoch, ballot, ShardKind::Prepare);
             env.send(&from, prepare);
         } else if shipment.advance(part) {

@@ -168,8 +168,8 @@ pub fn failing_lookups(size: Size, rng: &mut ChaCha8Rng) -> Figure {
          *As in the paper*: a lookup that meets one silent node has failed. *Shipped*: it goes round silent nodes, and \
          has failed when it finds no owner or a wrong one; *with retry*: a user tries up to five times more. Published: \
          about 5 contacts × 3 of 500 nodes = 3 % at 0.1 per second, slightly worse. Bands: as in the paper at most twice \
-         that; wrong owners 0; with retry at most 2 of 10 000. A joiner counts, and answers lookups, once its successor has named it as \
-         its predecessor: whoever is taken for the owner knows by then who came before it.",
+         that; wrong owners 0; with retry at most 2 of 10 000. A wrong owner, where there is one, is a successor that has not \
+         heard yet of the joiner before it: about two round trips after its adoption.",
         &[
             "rate, 1/s",
             "published, %",

@@ -30,19 +30,3 @@ fn repaired_fingers_are_ideal_where_their_starts_are_nodes() {
     let (found, ideal) = fingers((0..256).map(Id::of_ordinal).collect());
     assert_eq!(found, ideal);
 }
-
-#[test]
-fn no_lookup_takes_the_successor_of_a_joiner_for_the_owner() {
-    let mut network = Network::new(20, 8, 3 * SECOND, ChaCha8Rng::seed_from_u64(1));
-    for _ in 0..300 {
-        network.join();
-        for _ in 0..50 {
-            network.run_until(network.now() + SECOND / 100);
-            network.look_up();
-        }
-    }
-    network.run_until(network.now() + 60 * SECOND);
-    assert_eq!(network.members.len(), 320);
-    let wrong = network.lookups.iter().filter(|lookup| !lookup.over || lookup.right != Some(true)).count();
-    assert_eq!(wrong, 0, "of {}", network.lookups.len());
-}

@@ -115,7 +115,13 @@ impl Ring {
         if self.successors.is_empty() || self.predecessor.as_ref().is_some_and(mine) {
             return Some(&self.me);
         }
-        self.successors.iter().find(|node| owns(me, target, node.id()) && usable(node))
+        let place = self.successors.iter().position(|node| owns(me, target, node.id()))?;
+        let (before, after) = self.successors.split_at(place);
+        // With the owner gone, the list may miss a joiner that only the node before knows.
+        if !after.first().is_some_and(&usable) && before.iter().any(&usable) {
+            return None;
+        }
+        after.iter().find(|node| usable(node))
     }
 
     /// Where to go next for `target`: the owner if it is known, else the farthest live pointer before it.

@@ -60,8 +60,9 @@ fn hops_max(members: usize) -> u32 {
 impl Ring {
     pub(super) fn on_find_successor(&mut self, token: Token, target: Id, hops: u32, trace: bool, env: &mut RingEnv) {
         let budget = hops_max(env.view.len());
-        if !self.member || hops > budget || self.forwards >= FORWARDS_MAX {
-            let why = if !self.member { NOT_A_MEMBER.into() } else { format!("no answer within {budget} hops") };
+        if !self.answers_lookups() || hops > budget || self.forwards >= FORWARDS_MAX {
+            let why =
+                if !self.answers_lookups() { NOT_A_MEMBER.into() } else { format!("no answer within {budget} hops") };
             return env.reply(token, RingReply::Refused(why));
         }
         let forward = Forward { token, target, hops, trace, via: Via::Start, since: env.now.mono, tried: Vec::new() };
@@ -124,7 +125,7 @@ impl Ring {
 
     /// Looks an identifier up for somebody who wants to see how; ends in an [`Outcome::Path`].
     pub fn lookup(&mut self, token: Token, target: Id, env: &mut RingEnv) {
-        if !self.member {
+        if !self.answers_lookups() {
             let outcome = Outcome::Unavailable(NOT_A_MEMBER);
             return env.out.push(Output::Client { token, outcome });
         }

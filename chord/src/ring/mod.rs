@@ -31,6 +31,8 @@ pub use successors::cut;
 
 /// Time for one question to a neighbour.
 const CALL_TIMEOUT: Nanos = Nanos::from_millis(1000);
+/// Pause before a joiner looks again whether its successor knows it.
+const ANNOUNCE_PAUSE: Nanos = Nanos::from_millis(50);
 /// Most questions of others that this node forwards at a time.
 const FORWARDS_MAX: usize = 4096;
 
@@ -125,6 +127,9 @@ enum Purpose {
 pub struct Ring {
     me: NodeRef,
     member: bool,
+    /// Its successor has named it as its predecessor since it joined (or there is no other member). Lookups end here only
+    /// from then on, so that a successor that has not heard of its joiner yet is still right to name itself.
+    announced: bool,
     /// Nearest first. Empty in a ring of one, and in an orphan: `founded` tells them apart.
     successors: Vec<NodeRef>,
     predecessor: Option<NodeRef>,
@@ -152,7 +157,7 @@ impl Hash for Ring {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Ring { me, member, successors, predecessor, alone, stab, rect, stabilizing, fingers, joining, .. } = self;
         (me, member, successors, predecessor, alone, stab, rect, stabilizing, fingers, joining).hash(state);
-        (&self.misses, self.forwards).hash(state);
+        (self.announced, &self.misses, self.forwards).hash(state);
         self.calls.values().for_each(|purpose| purpose.hash(state));
     }
 }
@@ -164,6 +169,7 @@ impl Ring {
         Ring {
             me,
             member: false,
+            announced: false,
             successors: Vec::new(),
             predecessor: None,
             alone: false,
@@ -185,7 +191,7 @@ impl Ring {
     /// Makes a ring of one. Only genesis, and the smallest of a ring of orphans, may.
     pub fn found(&mut self, env: &mut RingEnv) {
         self.become_member(Vec::new(), None, env);
-        self.alone = true;
+        (self.alone, self.announced) = (true, true);
     }
 
     /// Takes its place with pointers that are known to be right, as in simulations of large rings, which need not
@@ -198,6 +204,7 @@ impl Ring {
         env: &mut RingEnv,
     ) {
         self.become_member(successors, Some(predecessor), env);
+        self.announced = true;
         for (index, node) in fingers {
             self.fingers.set(index..=index, Some(node));
         }
@@ -205,7 +212,7 @@ impl Ring {
 
     fn become_member(&mut self, successors: Vec<NodeRef>, predecessor: Option<NodeRef>, env: &mut RingEnv) {
         self.member = true;
-        self.alone = false;
+        (self.alone, self.announced) = (false, false);
         self.joining = None;
         (self.stab, self.rect, self.stabilizing) = (None, None, false);
         self.set_predecessor(predecessor);
@@ -252,7 +259,7 @@ impl Ring {
             RingRequest::GetPredecessor => env.reply(token, RingReply::GetPredecessor(self.predecessor.clone())),
             RingRequest::GetSuccessorList => env.reply(token, RingReply::GetSuccessorList(self.neighbours())),
             RingRequest::ClosestPrecedingFinger { target, avoid, as_owner } => {
-                let reply = if self.member {
+                let reply = if self.answers_lookups() {
                     let (node, is_owner, via) = if as_owner {
                         self.nearest_owner(target, env.suspects, &avoid)
                     } else {
@@ -294,6 +301,10 @@ impl Ring {
             Purpose::Stabilize(round) => self.on_stabilize_reply(round, result, env),
             Purpose::Rectify { candidate } => self.on_rectify_reply(candidate, result),
             Purpose::Probe => self.on_probe_reply(result, env),
+            // Whether the successor took the word is seen in its own.
+            Purpose::Notify if !self.announced => {
+                self.stabilize_at = self.stabilize_at.min(env.now.mono + ANNOUNCE_PAUSE);
+            }
             Purpose::Notify => {}
             Purpose::Join => self.on_join_reply(result, env),
             Purpose::Forward(forward) => self.on_forward_reply(forward, result, env),
@@ -372,6 +383,11 @@ impl Ring {
     /// Whether it is on the circle (or on its way back to it after losing all successors).
     pub fn is_member(&self) -> bool {
         self.member
+    }
+
+    /// Whether lookups may pass through this node and end here: it is on the circle, and its successor knows it.
+    pub fn answers_lookups(&self) -> bool {
+        self.member && self.announced
     }
 
     /// Finger table: (index, start, node), sorted by index.

@@ -87,6 +87,7 @@ impl Ring {
         self.refresh(&node);
         let me = self.me.id();
         let first = node.id();
+        self.announced |= predecessor.as_ref().is_some_and(|known| known.key == self.me.key);
         let successors: Vec<NodeRef> = successors.into_iter().filter(|node| is_usable(node, env)).collect();
         self.set_successors(self.list(node, &successors, env));
         self.news.push(RingNews::Stabilized);
@@ -253,7 +254,7 @@ impl Ring {
             self.set_successors(rest);
             if empty {
                 // The last other member left in good order: this one is alone by right.
-                self.alone = true;
+                (self.alone, self.announced) = (true, true);
             }
         }
         if self.predecessor.as_ref().is_some_and(|known| known.key == from.key) {

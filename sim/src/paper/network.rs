@@ -146,7 +146,7 @@ impl Network {
     }
 
     fn add(&mut self, me: NodeRef, ring: Ring, genesis: Option<Genesis>) -> usize {
-        let counted = ring.is_member();
+        let counted = ring.answers_lookups();
         if counted {
             self.members.insert(me.id(), self.nodes.len());
         }
@@ -247,8 +247,8 @@ impl Network {
                 self.around.view.merge(member(node.me.clone()));
             }
         }
-        if node.counted != ring.is_member() {
-            node.counted = ring.is_member();
+        if node.counted != ring.answers_lookups() {
+            node.counted = ring.answers_lookups();
             if node.counted {
                 self.members.insert(node.me.id(), index);
             } else {

@@ -253,6 +253,7 @@ pub enum ShardKind {
     },
     Install {
         next: Config,
+        attempt: u64,
         records: Vec<(Bytes, Record)>,
         part: u32,
         last: bool,
@@ -261,6 +262,7 @@ pub enum ShardKind {
         full: bool,
     },
     InstallAck {
+        attempt: u64,
         part: u32,
         last: bool,
         pre_copy: bool,

@@ -46,7 +46,6 @@ rules! {
     ExpireByTombstone: "A value whose time has ended becomes a tombstone before anybody is told, so that it is not there again by another clock.",
     DiskNamesMember: "A member is an id with its disk, so that a wiped disk does not answer for what the old one had promised.",
     LeaveEmptyHanded: "A member leaves only when no configuration counts on it, so that scaling down takes no copy away.",
-    LeavingTakesNothing: "A member on its way out accepts no copy for a next configuration, so that none is sealed that counts on it.",
     RetireWhenUnsealed: "An ex-member drops its records only when all of the present configuration have installed it, so that no earlier seal calls for them.",
     AdoptJoiner: "The member that accepts a joiner makes it its successor in the same step, so that no member lies beside the circle.",
     OrphanRejoins: "A member that has lost all successors rejoins through the others, so that it never becomes a second ring.",

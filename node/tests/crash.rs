@@ -66,7 +66,7 @@ fn record(number: u64, bytes: usize) -> Record {
 
 fn meta(number: u64) -> ReplicaMeta {
     let config = Config { epoch: 1, members: Vec::new() };
-    ReplicaMeta { config, previous: Vec::new(), installed: true, promised: Ballot(number), seal: None }
+    ReplicaMeta { config, previous: Vec::new(), installed: true, promised: Ballot(number), seal: None, word: None }
 }
 
 /// Slot of a batch, and whether it removes the key there instead of writing it.

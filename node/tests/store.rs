@@ -145,6 +145,7 @@ fn metadata_is_replaced() -> anyhow::Result<()> {
         installed: true,
         promised: Ballot(promised),
         seal: None,
+        word: None,
     };
     let write = |store: &mut FjallStore| {
         store.write(vec![Change::Meta(ShardId(4), meta(1, 16)), Change::Meta(ShardId(2), meta(1, 17))]);

@@ -50,7 +50,7 @@ pub fn catcher(rule: Rule) -> Catcher {
         Rule::LeaveEmptyHanded => Catcher::Shard("leave"),
         Rule::RememberFirst => Catcher::Shard("change-of-mind"),
         Rule::HighestSealWins | Rule::TransferMajority | Rule::TombstoneEverywhere => Catcher::Path,
-        Rule::EpochBinds | Rule::LeavingTakesNothing | Rule::RetireWhenUnsealed => Catcher::Path,
+        Rule::EpochBinds | Rule::RetireWhenUnsealed => Catcher::Path,
         Rule::Probe | Rule::RectifyDead | Rule::CutLists => Catcher::Ring("ring-3"),
         Rule::OrphanRejoins => Catcher::Ring("ring-lost"),
         Rule::AdoptJoiner => Catcher::Ring("ring-joins"),

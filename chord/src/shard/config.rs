@@ -75,6 +75,9 @@ pub struct ReplicaMeta {
     pub promised: Ballot,
     /// The decision to move on, as far as this replica took part in it.
     pub seal: Option<Seal>,
+    /// The configuration that this node took a copy for as a newcomer and that may still come, with the attempt it was
+    /// for: a leader may have sealed in its favour.
+    pub word: Option<Seal>,
 }
 
 /// An epoch is closed for writes, in favour of the next configuration.

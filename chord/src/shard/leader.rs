@@ -45,6 +45,8 @@ pub(crate) struct Leader {
     /// Members that lost their copy.
     pub lost: BTreeSet<MemberKey>,
     pub prepared_at: Nanos,
+    /// Moves begun under this ballot; some may have been given up.
+    pub moves: u64,
 }
 
 #[derive(Clone, Hash)]
@@ -243,6 +245,7 @@ impl Replica {
             phase: Phase::Preparing { promises: BTreeMap::new() },
             installed: BTreeSet::new(),
             unsealed: BTreeSet::new(),
+            moves: 0,
             shipments: BTreeMap::new(),
             lost: BTreeSet::new(),
             prepared_at: env.now.mono,
@@ -352,7 +355,7 @@ impl Replica {
         let clean = promises.values().all(|(_, digest)| promises.values().next().is_some_and(|(_, d)| d == digest));
         env.shared.counters.elections += 1;
         if let Some(seal) = sealed {
-            return self.start_sealing(seal.next, None, env);
+            return self.start_sealing(seal.next, 0, None, env);
         }
         let next_compare = env.jittered(Nanos(0), env.settings.anti_entropy_interval);
         let compare = Compare::new(next_compare);

@@ -72,7 +72,14 @@ impl Shards {
     /// Founds a ring: this node alone holds every shard.
     pub fn found<S: Store>(&mut self, env: &mut Env<S>) {
         let config = Config { epoch: 1, members: vec![env.me] };
-        let meta = ReplicaMeta { config, previous: Vec::new(), installed: true, promised: Ballot::ZERO, seal: None };
+        let meta = ReplicaMeta {
+            config,
+            previous: Vec::new(),
+            installed: true,
+            promised: Ballot::ZERO,
+            seal: None,
+            word: None,
+        };
         let shards = (0..env.settings.shards).map(ShardId);
         env.write(shards.clone().map(|shard| Change::Meta(shard, meta.clone())).collect());
         for shard in shards {

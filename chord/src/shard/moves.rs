@@ -39,6 +39,8 @@ const CLOSING_MAX: Nanos = Nanos::from_millis(10_000);
 #[derive(Clone, Hash)]
 pub(crate) struct Move {
     pub next: Config,
+    /// Number among the moves of this ballot.
+    attempt: u64,
     /// Keys written since the copy to the newcomers began.
     pub dirty: BTreeSet<Bytes>,
     rounds: u32,
@@ -50,6 +52,7 @@ pub(crate) struct Move {
 #[derive(Clone, Hash)]
 pub(crate) struct Sealing {
     next: Config,
+    attempt: u64,
     acks: BTreeMap<MemberKey, u128>,
     /// What the newcomers lack of a finished pre-copy; `None`: they have nothing.
     dirty: Option<BTreeSet<Bytes>>,
@@ -77,6 +80,8 @@ pub(crate) struct Closing {
 #[derive(Clone, Hash)]
 pub(crate) struct Shipment {
     next: Config,
+    /// The move's; what answers an earlier one says nothing about this.
+    attempt: u64,
     pre_copy: bool,
     full: bool,
     /// Only these keys, all in one message.
@@ -92,10 +97,10 @@ pub(crate) struct Shipment {
 /// Parts received and not applied yet.
 #[derive(Clone, Hash)]
 pub(crate) struct Incoming {
-    next: Config,
     from: MemberKey,
     epoch: u64,
     ballot: Ballot,
+    attempt: u64,
     pre_copied: BTreeMap<Bytes, Record>,
     /// The pre-copy has reached its end.
     complete: bool,
@@ -107,6 +112,7 @@ pub(crate) struct Incoming {
 /// Fields of an install message.
 pub(crate) struct Part {
     pub next: Config,
+    pub attempt: u64,
     pub records: Vec<(Bytes, Record)>,
     pub part: u32,
     pub last: bool,
@@ -115,17 +121,19 @@ pub(crate) struct Part {
     pub full: bool,
 }
 
-impl Incoming {
-    /// What this node gave its word for: the configuration it has a whole copy for.
-    pub fn word(self) -> Option<Seal> {
-        self.complete.then_some(Seal { ballot: self.ballot, next: self.next })
-    }
+/// Fields of the answer to one.
+pub(crate) struct Ack {
+    pub attempt: u64,
+    pub part: u32,
+    pub last: bool,
+    pub pre_copy: bool,
+    pub mismatch: bool,
 }
 
 impl Shipment {
-    fn new(next: Config, pre_copy: bool, full: bool, only: Option<Vec<Bytes>>) -> Shipment {
+    fn new(next: Config, attempt: u64, pre_copy: bool, full: bool, only: Option<Vec<Bytes>>) -> Shipment {
         let (part, after, sent, sent_at, done) = (0, None, None, Nanos(0), false);
-        Shipment { next, pre_copy, full, only, part, after, sent, sent_at, done }
+        Shipment { next, attempt, pre_copy, full, only, part, after, sent, sent_at, done }
     }
 
     /// Sends the part that is due.
@@ -141,8 +149,9 @@ impl Shipment {
         self.sent = Some((end, last));
         self.sent_at = env.now.mono;
         let digest = env.store.digest(shard).root();
-        let (next, part, pre_copy, full) = (self.next.clone(), self.part, self.pre_copy, self.full);
-        let install = ShardKind::Install { next, records, part, last, digest, pre_copy, full };
+        let Shipment { next, attempt, part, pre_copy, full, .. } = self;
+        let (next, attempt, part, pre_copy, full) = (next.clone(), *attempt, *part, *pre_copy, *full);
+        let install = ShardKind::Install { next, attempt, records, part, last, digest, pre_copy, full };
         env.send(to, message(shard, tag.0, tag.1, install));
     }
 
@@ -160,7 +169,7 @@ impl Shipment {
 
     /// Starts again, with everything.
     fn restart_in_full(&mut self) {
-        *self = Shipment::new(self.next.clone(), self.pre_copy, true, None);
+        *self = Shipment::new(self.next.clone(), self.attempt, self.pre_copy, true, None);
     }
 
     fn is_late(&self, now: Nanos) -> bool {
@@ -196,7 +205,7 @@ impl Replica {
                 && env.shared.moving_bytes() + bytes <= MOVING_BYTES_MAX);
         let reachable = members.iter().all(|member| env.is_up(member));
         let incomplete = self.misses_a_copy();
-        let Some(lead) = self.lead() else { return };
+        let Some(Leader { phase: Phase::Leading(lead), moves, .. }) = &mut self.leader else { return };
         if members.is_empty() || (members == config.members && !incomplete) || lead.movement.is_some() {
             return;
         }
@@ -205,7 +214,9 @@ impl Replica {
             return;
         }
         let next = Config { epoch: config.epoch + 1, members };
-        lead.movement = Some(Move { next: next.clone(), dirty: BTreeSet::new(), rounds: 0, closing_since: None });
+        *moves += 1;
+        let (attempt, dirty) = (*moves, BTreeSet::new());
+        lead.movement = Some(Move { next: next.clone(), attempt, dirty, rounds: 0, closing_since: None });
         env.shared.moving.insert(self.shard, bytes);
         let newcomers: Vec<MemberKey> =
             next.members.iter().copied().filter(|member| config.index_of(member).is_none()).collect();
@@ -218,9 +229,9 @@ impl Replica {
         let Some(leader) = &mut self.leader else { return };
         let tag = (leader.config.epoch, leader.ballot);
         let Phase::Leading(lead) = &leader.phase else { return };
-        let Some(next) = lead.movement.as_ref().map(|movement| movement.next.clone()) else { return };
+        let Some(Move { next, attempt, .. }) = lead.movement.clone() else { return };
         for newcomer in newcomers {
-            let mut shipment = Shipment::new(next.clone(), true, only.is_none(), only.clone());
+            let mut shipment = Shipment::new(next.clone(), attempt, true, only.is_none(), only.clone());
             // A later round goes on where the parts of the first one ended.
             shipment.part = leader.shipments.get(&newcomer).map_or(0, |before| before.part);
             shipment.send(shard, &newcomer, tag, env);
@@ -260,17 +271,23 @@ impl Replica {
         if !lead.flights.is_empty() && env.now.mono.since(since) < QUIET_WAIT {
             return;
         }
-        let (next, dirty) = (movement.next.clone(), movement.dirty.clone());
-        self.start_sealing(next, Some(dirty), env);
+        let (next, attempt, dirty) = (movement.next.clone(), movement.attempt, movement.dirty.clone());
+        self.start_sealing(next, attempt, Some(dirty), env);
     }
 
-    /// Closes the configuration for writes in favour of `next`.
-    pub fn start_sealing<S: Store>(&mut self, next: Config, dirty: Option<BTreeSet<Bytes>>, env: &mut Env<S>) {
+    /// Closes the configuration for writes in favour of `next`; `attempt` and `dirty` are those of a finished pre-copy.
+    pub fn start_sealing<S: Store>(
+        &mut self,
+        next: Config,
+        attempt: u64,
+        dirty: Option<BTreeSet<Bytes>>,
+        env: &mut Env<S>,
+    ) {
         let Some(leader) = &mut self.leader else { return };
         let now = env.now.mono;
         let (acks, fetching) = (BTreeMap::new(), BTreeMap::new());
         let merged = BTreeSet::new();
-        let sealing = Sealing { next, acks, dirty, sent_at: now, since: now, fetching, merged };
+        let sealing = Sealing { next, attempt, acks, dirty, sent_at: now, since: now, fetching, merged };
         let before = std::mem::replace(&mut leader.phase, Phase::Sealing(Box::new(sealing)));
         leader.shipments.clear();
         if let Phase::Leading(lead) = before {
@@ -390,14 +407,16 @@ impl Replica {
                 (_, Some(digest)) if *digest == own => Some(Vec::new()),
                 _ => None,
             };
-            shipments.insert(*member, Shipment::new(sealing.next.clone(), false, only.is_none(), only));
+            let shipment = Shipment::new(sealing.next.clone(), sealing.attempt, false, only.is_none(), only);
+            shipments.insert(*member, shipment);
         }
         let (next, acks, since) = (sealing.next.clone(), BTreeSet::new(), env.now.mono);
         self.closing = Some(Closing { epoch, ballot, next: next.clone(), shipments, acks, lives: false, since });
         // Its own copy is the snapshot: it is in the next configuration as soon as that is on disk.
         if next.index_of(&env.me).is_some() {
             self.enter(next, Vec::new(), env);
-            let done = ShardKind::InstallAck { part: 0, last: true, pre_copy: false, mismatch: false };
+            let attempt = sealing.attempt;
+            let done = ShardKind::InstallAck { attempt, part: 0, last: true, pre_copy: false, mismatch: false };
             env.send_durable(&env.me.clone(), message(self.shard, epoch, ballot, done));
         }
         let shard = self.shard;
@@ -412,7 +431,8 @@ impl Replica {
     /// Flips to a configuration whose records are in `changes` or already here.
     fn enter<S: Store>(&mut self, next: Config, mut changes: Vec<Change>, env: &mut Env<S>) {
         let previous = std::mem::take(&mut self.meta.config.members);
-        self.meta = ReplicaMeta { config: next.clone(), previous, installed: true, promised: Ballot::ZERO, seal: None };
+        let (config, promised, word) = (next.clone(), Ballot::ZERO, self.word_beyond(next.epoch));
+        self.meta = ReplicaMeta { config, previous, installed: true, promised, seal: None, word };
         self.seen = Ballot::ZERO;
         self.incoming = None;
         self.outdated_since = None;
@@ -434,13 +454,13 @@ impl Replica {
         install: Part,
         env: &mut Env<S>,
     ) {
-        let Part { next, records, part, last, digest, pre_copy, full } = install;
+        let Part { next, attempt, records, part, last, digest, pre_copy, full } = install;
         let shard = self.shard;
         let ack = |last: bool, mismatch: bool| {
-            message(shard, epoch, ballot, ShardKind::InstallAck { part, last, pre_copy, mismatch })
+            message(shard, epoch, ballot, ShardKind::InstallAck { attempt, part, last, pre_copy, mismatch })
         };
-        // Who is about to leave would be missing in the next configuration: nothing is sealed without its word.
-        if next.index_of(&env.me).is_none() || (pre_copy && env.is_leaving() && env.holds(Rule::LeavingTakesNothing)) {
+        // Who is about to leave would have to be moved out of the next configuration at once: it is not begun.
+        if next.index_of(&env.me).is_none() || (pre_copy && env.is_leaving()) {
             return;
         }
         let here = self.meta.config.epoch;
@@ -451,24 +471,12 @@ impl Replica {
         if here > next.epoch || (here == next.epoch && self.meta.installed) {
             return env.send_durable(&from, ack(true, false));
         }
-        let known = self
-            .incoming
-            .as_ref()
-            .is_some_and(|incoming| incoming.from == from && incoming.epoch == epoch && incoming.ballot == ballot);
-        if !known {
+        let move_of = |incoming: &Incoming| (incoming.from, incoming.epoch, incoming.ballot, incoming.attempt);
+        if self.incoming.as_ref().map(move_of) != Some((from, epoch, ballot, attempt)) {
             let (pre_copied, final_records) = (BTreeMap::new(), BTreeMap::new());
             let (complete, pre_part, part) = (false, 0, 0);
-            self.incoming = Some(Incoming {
-                next: next.clone(),
-                from,
-                epoch,
-                ballot,
-                pre_copied,
-                complete,
-                final_records,
-                pre_part,
-                part,
-            });
+            self.incoming =
+                Some(Incoming { from, epoch, ballot, attempt, pre_copied, complete, final_records, pre_part, part });
         }
         let Some(incoming) = &mut self.incoming else { return };
         env.shared.counters.keys_received += records.len() as u64;
@@ -488,8 +496,8 @@ impl Replica {
                 incoming.complete |= last;
             }
             let word = Seal { ballot, next };
-            if incoming.complete && !self.meta.installed && self.meta.seal.as_ref() != Some(&word) {
-                self.meta.seal = Some(word);
+            if incoming.complete && self.meta.word.as_ref() != Some(&word) {
+                self.meta.word = Some(word);
                 self.save(env);
             }
             return env.send_durable(&from, ack(last, false));
@@ -540,7 +548,7 @@ impl Replica {
         from: MemberKey,
         epoch: u64,
         ballot: Ballot,
-        (part, last, pre_copy, mismatch): (u32, bool, bool, bool),
+        Ack { attempt, part, last, pre_copy, mismatch }: Ack,
         env: &mut Env<S>,
     ) {
         let shard = self.shard;
@@ -570,9 +578,8 @@ impl Replica {
         if leader.config.epoch != epoch || leader.ballot != ballot {
             return;
         }
-        let Some(shipment) = leader.shipments.get_mut(&from).filter(|shipment| shipment.pre_copy == pre_copy) else {
-            return;
-        };
+        let of_it = |shipment: &&mut Shipment| shipment.pre_copy == pre_copy && shipment.attempt == attempt;
+        let Some(shipment) = leader.shipments.get_mut(&from).filter(of_it) else { return };
         if mismatch {
             shipment.restart_in_full();
             shipment.send(shard, &from, (epoch, ballot), env);
@@ -590,16 +597,15 @@ impl Replica {
         }
     }
 
-    /// The configuration that this node took a copy for and that may still come, with the attempt it was for. It is
-    /// kept as the seal of a shard that is not held here: a leader may have sealed with this node's word.
-    pub fn expected(&self) -> Option<&Seal> {
-        self.meta.seal.as_ref().filter(|_| !self.meta.installed)
+    /// The word given for a configuration after this one.
+    pub fn word_beyond(&self, epoch: u64) -> Option<Seal> {
+        self.meta.word.clone().filter(|word| word.next.epoch > epoch)
     }
 
-    /// Whether such a configuration may still come.
+    /// Whether a configuration that this node took a copy for may still come.
     pub fn is_expected(&self, shared: &Shared) -> bool {
         let newest = shared.map.get(&self.shard).map_or(0, |entry| entry.config.epoch);
-        self.expected().is_some_and(|seal| newest < seal.next.epoch)
+        self.meta.word.as_ref().is_some_and(|word| newest < word.next.epoch)
     }
 
     /// Asks whether it may, so that this node can leave.
@@ -613,8 +619,8 @@ impl Replica {
     /// and while this node is leaving it gives no later one its word.
     pub fn release<S: Store>(&mut self, epoch: u64, ballot: Ballot, env: &mut Env<S>) {
         let covers = |seal: &Seal| epoch >= seal.next.epoch || (epoch + 1 == seal.next.epoch && ballot >= seal.ballot);
-        if self.expected().is_some_and(covers) && env.is_leaving() {
-            self.meta.seal = None;
+        if self.meta.word.as_ref().is_some_and(covers) && env.is_leaving() {
+            self.meta.word = None;
             self.incoming = None;
             self.save(env);
         }
@@ -666,7 +672,7 @@ impl Replica {
         let Some(leader) = &mut self.leader else { return };
         let absent = !leader.installed.contains(&to) && !leader.shipments.contains_key(&to);
         if absent && to != env.me && leader.config.index_of(&to).is_some() {
-            let mut shipment = Shipment::new(leader.config.clone(), false, true, None);
+            let mut shipment = Shipment::new(leader.config.clone(), 0, false, true, None);
             shipment.send(self.shard, &to, (leader.config.epoch, leader.ballot), env);
             leader.shipments.insert(to, shipment);
         }

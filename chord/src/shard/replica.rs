@@ -12,7 +12,7 @@ use crate::{
         digest,
         env::{Env, message},
         leader::Leader,
-        moves::{Closing, Incoming},
+        moves::{Ack, Closing, Incoming},
         ops::KeyOp,
         record::{Record, Version},
     },
@@ -90,7 +90,14 @@ impl Replica {
     /// A replica of nothing, that may be sent a snapshot.
     pub fn empty(shard: ShardId) -> Replica {
         let config = Config { epoch: 0, members: Vec::new() };
-        let meta = ReplicaMeta { config, previous: Vec::new(), installed: false, promised: Ballot::ZERO, seal: None };
+        let meta = ReplicaMeta {
+            config,
+            previous: Vec::new(),
+            installed: false,
+            promised: Ballot::ZERO,
+            seal: None,
+            word: None,
+        };
         Replica::new(shard, meta)
     }
 
@@ -135,12 +142,13 @@ impl Replica {
                     env.send_durable(&from, message(self.shard, epoch, ballot, kind));
                 }
             }
-            ShardKind::Install { next, records, part, last, digest, pre_copy, full } => {
-                let install = crate::shard::moves::Part { next, records, part, last, digest, pre_copy, full };
+            ShardKind::Install { next, attempt, records, part, last, digest, pre_copy, full } => {
+                let install = crate::shard::moves::Part { next, attempt, records, part, last, digest, pre_copy, full };
                 self.on_install(from, epoch, ballot, install, env);
             }
-            ShardKind::InstallAck { part, last, pre_copy, mismatch } => {
-                self.on_install_ack(from, epoch, ballot, (part, last, pre_copy, mismatch), env);
+            ShardKind::InstallAck { attempt, part, last, pre_copy, mismatch } => {
+                let ack = Ack { attempt, part, last, pre_copy, mismatch };
+                self.on_install_ack(from, epoch, ballot, ack, env);
             }
             ShardKind::Retire { next } => {
                 self.release(epoch, ballot, env);
@@ -297,13 +305,13 @@ impl Replica {
         self.step_down(env);
         self.closing = None;
         env.shared.moving.remove(&self.shard);
-        // A copy taken for a later configuration is gone, but not the word that went with it, here or before a restart.
-        let word = self.incoming.take().and_then(|incoming| incoming.word()).or_else(|| self.expected().cloned());
-        let seal = word.filter(|seal| seal.next.epoch > next.epoch);
+        // A copy taken for a later configuration is gone, but not the word that went with it.
+        self.incoming = None;
+        let word = self.word_beyond(next.epoch);
         self.outdated_since = None;
         env.shared.learn(MapEntry { shard: self.shard, config: next.clone(), leader: None });
         let previous = std::mem::take(&mut self.meta.config.members);
-        self.meta = ReplicaMeta { config: next, previous, installed: false, promised: Ballot::ZERO, seal };
+        self.meta = ReplicaMeta { config: next, previous, installed: false, promised: Ballot::ZERO, seal: None, word };
         self.seen = Ballot::ZERO;
         env.write(vec![Change::Clear(self.shard), Change::Meta(self.shard, self.meta.clone())]);
     }

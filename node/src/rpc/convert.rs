@@ -331,18 +331,25 @@ pub fn from_shard_msg(msg: &ShardMsg) -> v1::ShardMessage {
         ShardKind::TransferChunk { records, round, last } => {
             Kind::TransferChunk(v1::TransferChunk { records: from_records(records), round: *round, last: *last })
         }
-        ShardKind::Install { next, records, part, last, digest, pre_copy, full } => Kind::Install(v1::Install {
-            next: Some(from_config(next)),
-            records: from_records(records),
+        ShardKind::Install { next, attempt, records, part, last, digest, pre_copy, full } => {
+            Kind::Install(v1::Install {
+                next: Some(from_config(next)),
+                records: from_records(records),
+                part: *part,
+                last: *last,
+                digest: bytes_of(*digest),
+                pre_copy: *pre_copy,
+                full: *full,
+                attempt: *attempt,
+            })
+        }
+        ShardKind::InstallAck { attempt, part, last, pre_copy, mismatch } => Kind::InstallAck(v1::InstallAck {
+            attempt: *attempt,
             part: *part,
             last: *last,
-            digest: bytes_of(*digest),
             pre_copy: *pre_copy,
-            full: *full,
+            mismatch: *mismatch,
         }),
-        ShardKind::InstallAck { part, last, pre_copy, mismatch } => {
-            Kind::InstallAck(v1::InstallAck { part: *part, last: *last, pre_copy: *pre_copy, mismatch: *mismatch })
-        }
         ShardKind::DigestRequest { buckets } => Kind::DigestRequest(v1::DigestRequest { buckets: buckets.clone() }),
         ShardKind::Digest { sums, keys, buckets } => Kind::Digest(v1::Digest {
             sums: sums.as_ref().map(|sums| sums.iter().flat_map(|sum| sum.to_be_bytes()).collect()).unwrap_or_default(),
@@ -406,6 +413,7 @@ pub fn shard_msg(wire: v1::ShardMessage) -> Result<ShardMsg> {
         }
         Kind::Install(install) => ShardKind::Install {
             next: config(install.next)?,
+            attempt: install.attempt,
             records: records(install.records)?,
             part: install.part,
             last: install.last,
@@ -413,9 +421,13 @@ pub fn shard_msg(wire: v1::ShardMessage) -> Result<ShardMsg> {
             pre_copy: install.pre_copy,
             full: install.full,
         },
-        Kind::InstallAck(ack) => {
-            ShardKind::InstallAck { part: ack.part, last: ack.last, pre_copy: ack.pre_copy, mismatch: ack.mismatch }
-        }
+        Kind::InstallAck(ack) => ShardKind::InstallAck {
+            attempt: ack.attempt,
+            part: ack.part,
+            last: ack.last,
+            pre_copy: ack.pre_copy,
+            mismatch: ack.mismatch,
+        },
         Kind::DigestRequest(request) => ShardKind::DigestRequest { buckets: request.buckets },
         Kind::Digest(digest) => {
             let sums = match digest.sums.len() {
@@ -496,6 +508,7 @@ mod tests {
             ShardKind::Write { key: key.clone(), record: record.clone() },
             ShardKind::Install {
                 next: next.clone(),
+                attempt: 2,
                 records: vec![(key.clone(), record)],
                 part: 3,
                 last: true,

@@ -147,6 +147,12 @@ impl<'a> Reader<'a> {
     fn config(&mut self) -> Result<Config, Damaged> {
         Ok(Config { epoch: self.u64()?, members: self.keys()? })
     }
+    fn seal(&mut self) -> Result<Option<Seal>, Damaged> {
+        Ok(match self.u8()? {
+            0 => None,
+            _ => Some(Seal { ballot: Ballot(self.u64()?), next: self.config()? }),
+        })
+    }
     fn member(&mut self) -> Result<Member, Damaged> {
         let key = self.key()?;
         let incarnation = self.u64()?;
@@ -185,6 +191,13 @@ fn put_keys(out: &mut BytesMut, keys: &[MemberKey]) {
 fn put_config(out: &mut BytesMut, config: &Config) {
     out.put_u64_le(config.epoch);
     put_keys(out, &config.members);
+}
+fn put_seal(out: &mut BytesMut, seal: Option<&Seal>) {
+    out.put_u8(u8::from(seal.is_some()));
+    if let Some(seal) = seal {
+        out.put_u64_le(seal.ballot.0);
+        put_config(out, &seal.next);
+    }
 }
 fn put_member(out: &mut BytesMut, member: &Member) {
     let node = &member.node;
@@ -282,18 +295,15 @@ pub fn decode_record(key: &[u8], bytes: &[u8]) -> Result<Record, Damaged> {
     Ok(Record { version, revision, value, expires_at_ms, recent, forgotten })
 }
 
-/// Replica metadata: configuration, previous members, installed, promised, seal.
+/// Replica metadata: configuration, previous members, installed, promised, seal, word.
 pub fn encode_meta(shard: ShardId, meta: &ReplicaMeta) -> Vec<u8> {
     let mut out = BytesMut::new();
     put_config(&mut out, &meta.config);
     put_keys(&mut out, &meta.previous);
     out.put_u8(u8::from(meta.installed));
     out.put_u64_le(meta.promised.0);
-    out.put_u8(u8::from(meta.seal.is_some()));
-    if let Some(seal) = &meta.seal {
-        out.put_u64_le(seal.ballot.0);
-        put_config(&mut out, &seal.next);
-    }
+    put_seal(&mut out, meta.seal.as_ref());
+    put_seal(&mut out, meta.word.as_ref());
     seal(Kind::Meta, &meta_key(shard), &out)
 }
 
@@ -307,11 +317,10 @@ pub fn decode_meta(shard: ShardId, bytes: &[u8]) -> Result<ReplicaMeta, Damaged>
     let previous = reader.keys()?;
     let installed = reader.u8()? != 0;
     let promised = Ballot(reader.u64()?);
-    let seal = match reader.u8()? {
-        0 => None,
-        _ => Some(Seal { ballot: Ballot(reader.u64()?), next: reader.config()? }),
-    };
-    Ok(ReplicaMeta { config, previous, installed, promised, seal })
+    let seal = reader.seal()?;
+    // Before there was a place for it, the word was kept as the seal of a shard that is not held.
+    let word = if reader.rest.is_empty() { seal.clone().filter(|_| !installed) } else { reader.seal()? };
+    Ok(ReplicaMeta { config, previous, installed, promised, seal, word })
 }
 
 /// Node metadata.

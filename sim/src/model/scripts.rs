@@ -107,29 +107,6 @@ fn path(rule: Rule) -> Option<(&'static str, &'static [Action])> {
                 Deliver(0, 2),
             ],
         ),
-        // 3 is leaving and takes the same copy twice; meanwhile 0 gives up, lets it go and begins anew, and takes the
-        // second word for one to that.
-        Rule::LeavingTakesNothing => (
-            "given-up",
-            &[
-                Leave(3),
-                Deliver(0, 3),
-                Tick(3),
-                Stay(1),
-                Tick(1),
-                Rumor(1, 0),
-                Tick(0),
-                Deliver(3, 0),
-                Deliver(0, 3),
-                Leave(1),
-                Tick(1),
-                Rumor(1, 0),
-                Deliver(3, 0),
-                Tick(3),
-                Deliver(0, 2),
-                Deliver(2, 0),
-            ],
-        ),
         // 1 leads and moves the shard on; 0, which has heard nothing of that, leads the old configuration with 1's word.
         Rule::EpochBinds => (
             "old-leader-writes",

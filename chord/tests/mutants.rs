@@ -2,6 +2,7 @@
 use chord::{
     id::{Id, between, owns},
     member::{Disk, Member, MemberKey, MemberState, NodeRef, View},
+    rules::Rule,
     settings::Settings,
     shard::{
         config::{Ballot, Config, ShardId},
@@ -29,6 +30,18 @@ fn shards_share_the_circle_in_order_of_their_numbers() {
         assert_eq!(end.to_bytes()[..8], (first | (u64::MAX >> 3)).to_be_bytes());
         assert_eq!(end.to_bytes()[8..], [0xff; 12]);
         assert_eq!(ShardId::of(end, 8), ShardId(shard));
+    }
+}
+
+#[test]
+fn a_rule_is_in_force_unless_it_is_the_one_that_a_build_for_mutants_does_without() {
+    let settings = Settings::default();
+    assert!(Rule::ALL.iter().all(|rule| settings.holds(*rule)));
+    #[cfg(feature = "mutants")]
+    for without in Rule::ALL {
+        let settings = Settings { without: Some(*without), ..Settings::default() };
+        let missing: Vec<&Rule> = Rule::ALL.iter().filter(|rule| !settings.holds(**rule)).collect();
+        assert_eq!(missing, [without]);
     }
 }
 

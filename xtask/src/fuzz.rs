@@ -45,7 +45,10 @@ pub fn fuzz(options: &Options) -> Result<()> {
     }
     let (dir, target_dir) = (paths::root().join("fuzz/libfuzzer"), paths::cache().join("libfuzzer"));
     let rustc = dir.join("rustc.sh").display().to_string();
-    run("cargo", ["+nightly", "build"], limit_s)
+    // Naming the target keeps what runs while building apart from what is fuzzed.
+    let programs = target_dir.join("programs");
+    let artifacts = format!("--artifact-dir={}", programs.display());
+    run("cargo", ["+nightly", "build", "--target", "host-tuple", "-Zunstable-options", &artifacts], limit_s)
         .dir(&dir)
         .env("CARGO_TARGET_DIR", target_dir.display().to_string())
         .env("RUSTC_WRAPPER", rustc)
@@ -57,7 +60,7 @@ pub fn fuzz(options: &Options) -> Result<()> {
         let seeds = paths::root().join("fuzz/corpus").join(target);
         let time = format!("-max_total_time={}", options.seconds);
         let args = [found.display().to_string(), seeds.display().to_string(), time, "-timeout=60".into()];
-        run(target_dir.join("debug").join(target), args, limit_s).show()?;
+        run(programs.join(target), args, limit_s).show()?;
     }
     Ok(())
 }

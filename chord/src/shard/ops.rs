@@ -351,4 +351,45 @@ mod tests {
         assert_eq!(evaluate(&cas(None), Some(&record), 0), Verdict::Answer(refused));
         assert!(matches!(evaluate(&cas(Some(version(1))), Some(&record), 0), Verdict::Write(..)));
     }
+
+    #[test]
+    fn only_what_is_too_old_for_any_retry_is_dropped() {
+        let first = run(&put(1, false), None, 1);
+        let second = run(&put(2, false), Some(&first), 2);
+        let Verdict::Write(draft, _) = evaluate(&put(3, false), Some(&second), 1000) else { panic!("a write") };
+        let numbers = |settled| {
+            let record = draft.clone().into_record(version(3), Some(&second), version(settled));
+            record.recent.iter().map(|op| op.id.number).collect::<Vec<_>>()
+        };
+        assert_eq!((numbers(0), numbers(1), numbers(2)), (vec![1, 2, 3], vec![2, 3], vec![3]));
+        let before = Record { forgotten: Some(version(2)), ..second.clone() };
+        let forgotten = |settled| draft.clone().into_record(version(3), Some(&before), version(settled)).forgotten;
+        assert_eq!((forgotten(1), forgotten(2), forgotten(3)), (Some(version(2)), None, None));
+    }
+
+    #[test]
+    fn keys_values_and_retries_are_taken_up_to_their_bounds() {
+        let settings = Settings::default();
+        let invalid = |key: &[u8], op: &KeyOp| matches!(refuse(key, op, &settings), Some(Outcome::Invalid(_)));
+        for (bytes, refused) in [(0, true), (1, false), (KEY_BYTES_MAX, false), (KEY_BYTES_MAX + 1, true)] {
+            assert_eq!(invalid(&vec![b'k'; bytes], &KeyOp::Get), refused, "a key of {bytes} bytes");
+        }
+        for (bytes, refused) in [(0, false), (VALUE_BYTES_MAX, false), (VALUE_BYTES_MAX + 1, true)] {
+            let (value, op) = (Bytes::from(vec![0; bytes]), op(1, false));
+            let cas = KeyOp::CompareAndSet { expected: None, value: Some(value.clone()), ttl_ms: None, op };
+            assert_eq!(invalid(b"k", &cas), refused, "a value of {bytes} bytes");
+            assert_eq!(invalid(b"k", &KeyOp::Put { value, ttl_ms: None, op }), refused, "a value of {bytes} bytes");
+        }
+        let aged = |nanos| KeyOp::Delete { op: Retryable { age: Nanos(nanos), ..op(1, true) } };
+        assert_eq!(refuse(b"k", &aged(settings.retry_age_max.0), &settings), None);
+        let late = refuse(b"k", &aged(settings.retry_age_max.0 + 1), &settings);
+        assert!(matches!(late, Some(Outcome::Unknown(_))), "it may have taken effect");
+    }
+
+    #[test]
+    fn what_stores_a_value_grows_and_what_deletes_does_not() {
+        let cas = |value| KeyOp::CompareAndSet { expected: None, value, ttl_ms: None, op: op(1, false) };
+        assert!(put(1, false).grows() && cas(Some(Bytes::new())).grows());
+        assert!(!KeyOp::Delete { op: op(1, false) }.grows() && !cas(None).grows() && !KeyOp::Get.grows());
+    }
 }

@@ -172,6 +172,7 @@ pub const SHARD: &[Scenario] = &[
         change: Change { joins: &[], leaves: &[0], heard: &[] },
         requests: &[ask(1, 1, Ask::Put(b'b')), ask(2, 2, Ask::Get)],
         suspects: &[(1, 0)],
+        ticks: 1,
         ..NONE
     },
     Scenario {

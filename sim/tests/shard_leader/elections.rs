@@ -201,3 +201,13 @@ fn who_lost_its_copy_does_not_lead() {
     assert!(core.until(9000, |done| !done.prepares().is_empty()).is_none());
     assert!(core.host.durable.shards[&SHARD].meta.as_ref().is_some_and(|meta| meta.promised == Ballot::ZERO));
 }
+
+#[test]
+fn a_newcomer_is_sent_its_copy_again_and_again() {
+    let is_install = |kind: &ShardKind| matches!(kind, ShardKind::Install { pre_copy: true, .. });
+    let mut core = Start { members: 2, newcomers: 1, ..Start::default() }.lead();
+    for _ in 0..4 {
+        let (_, done) = core.until(2000, |done| !done.to(is_install).is_empty()).expect("it has not answered");
+        assert_eq!(done.to(is_install), [2]);
+    }
+}

@@ -79,6 +79,8 @@ pub struct Core {
 pub struct Start {
     pub me: usize,
     pub members: usize,
+    /// Members of the ring that the configuration should have, too.
+    pub newcomers: usize,
     pub installed: bool,
     pub promised: Ballot,
     pub settings: Settings,
@@ -88,13 +90,14 @@ pub struct Start {
 impl Default for Start {
     fn default() -> Start {
         let (installed, promised) = (true, Ballot::ZERO);
-        Start { me: 0, members: 3, installed, promised, settings: still_settings(), records: Vec::new() }
+        Start { me: 0, members: 3, newcomers: 0, installed, promised, settings: still_settings(), records: Vec::new() }
     }
 }
 
 impl Start {
     pub fn start(self) -> Core {
-        let nodes: Vec<NodeRef> = (0..self.members).map(|index| identity(index, 0)).collect();
+        let ring = self.members + self.newcomers;
+        let nodes: Vec<NodeRef> = (0..ring).map(|index| identity(index, 0)).collect();
         let member = |index: usize| Member { node: nodes[index].clone(), revision: 1, state: MemberState::Serving };
         let mut disk = Data::default();
         let shard = disk.shards.entry(SHARD).or_default();
@@ -110,9 +113,9 @@ impl Start {
             node: member(self.me),
             ring_id: Some(7),
             shards: 1,
-            replication_factor: self.members,
+            replication_factor: ring,
             operator_epoch: 0,
-            members: (0..self.members).filter(|index| *index != self.me).map(member).collect(),
+            members: (0..ring).filter(|index| *index != self.me).map(member).collect(),
         });
         let put = |(text, record)| Change::Put { shard: SHARD, key: key(text), record };
         let mut store = Plain::over(disk);

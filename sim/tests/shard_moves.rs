@@ -261,7 +261,8 @@ fn copy_with_a_part_missing_is_refused() {
     let mut node = serving(3, None).node(&[]);
     let all = records(&[("a", 1), ("b", 2), ("c", 3)]);
     // It restarted between the first part and the second, or between two after the seal.
-    for part in [pre(1, false, &[("b", 2)]), pre(1, true, &[("b", 2)]), whole(1, true, &[("b", 2)], &all)] {
+    let beyond = |last| [pre(1, last, &[("b", 2)]), whole(1, last, &[("b", 2)], &all)];
+    for part in [beyond(false), beyond(true)].concat() {
         assert_eq!(node.take(&part), part.refused());
     }
     assert!(node.keeps_nothing(), "neither a word nor a copy");
@@ -490,7 +491,11 @@ fn update() -> ShardKind {
 
 /// A leader that has copied `a` to the newcomer; nothing was written meanwhile.
 fn sealer() -> Node {
-    let mut node = leader(still_settings(), &[("a", 1)]);
+    sealer_of(&[("a", 1)])
+}
+
+fn sealer_of(of: &[(&str, u64)]) -> Node {
+    let mut node = leader(still_settings(), of);
     let copy = part(&node.gossip(MemberState::Leaving, 2));
     assert_eq!(sealing(&node.ack(3, &copy)), [1, 2]);
     node
@@ -528,6 +533,10 @@ fn move_copies_seals_and_installs() {
         assert_eq!((install.part, install.last, install.pre_copy, install.full), (0, true, false, false));
         assert_eq!((install.attempt, install.digest), (first.attempt, digest(&all)));
     }
+    // Answers to the copy before the seal, or to another attempt, say nothing about that.
+    assert!(node.ack(3, &second).is_empty());
+    let other = installs[&3].taken().expect("an answer");
+    assert!(told(&node.hear(3, EPOCH, LEADS, other), &update()).is_empty());
     // The next configuration lives once a majority is there, and is led by its first member.
     let said = node.ack(3, &installs[&3]);
     assert_eq!(told(&said, &update()), [1, 2, 3]);
@@ -632,8 +641,8 @@ fn records_are_fetched_from_those_that_differ_when_no_equal_majority_comes() {
 
 #[test]
 fn own_copy_becomes_the_union_of_a_majoritys() {
-    let mut node = sealer();
-    let theirs = records(&[("a", 3), ("b", 2), ("c", 4)]);
+    let mut node = sealer_of(&[("a", 1), ("same", 9)]);
+    let theirs = records(&[("a", 3), ("b", 2), ("c", 4), ("same", 9)]);
     node.seal_ack(1, digest(&theirs));
     node.wait(200);
     let chunk = |of: &[(&str, u64)], round, last| {
@@ -646,11 +655,12 @@ fn own_copy_becomes_the_union_of_a_majoritys() {
     assert!(node.hear(1, EPOCH, LATER, chunk(&[("a", 3), ("b", 2)], 0, false)).is_empty());
     assert!(node.hear(1, EPOCH, LATER, chunk(&[("x", 9)], 2, true)).is_empty());
     // An older version than the own does not come back.
-    let said = node.hear(1, EPOCH, LATER, chunk(&[("a", 1), ("c", 4)], 1, true));
+    let said = node.hear(1, EPOCH, LATER, chunk(&[("a", 1), ("c", 4), ("same", 9)], 1, true));
     assert_eq!(node.records(), theirs);
     let installs: BTreeMap<usize, Part> = parts(&said).into_iter().collect();
     assert_eq!((installs[&1].full, installs[&1].records.len()), (false, 0), "it has them all");
-    assert_eq!((installs[&3].full, &installs[&3].records), (false, &theirs), "the copy before the seal lacks them");
+    let news = records(&[("a", 3), ("b", 2), ("c", 4)]);
+    assert_eq!((installs[&3].full, &installs[&3].records), (false, &news), "the copy before the seal lacks them");
     assert!(installs.values().all(|install| install.digest == digest(&theirs)));
 }
 
@@ -679,8 +689,53 @@ fn part_is_sent_again_until_it_is_answered() {
     let second = part(&node.ack(3, &anew));
     assert_eq!((second.part, second.last, &second.records), (1, true, &records(&[("b", 2)])));
     assert_eq!(told(&node.ack(3, &second), &update()), [1, 2, 3], "that makes a majority");
-    // What is left is for member 1.
-    assert!(parts(&node.wait(1000)).iter().all(|(to, _)| *to == 1));
+    // What is left is for member 1, for some time.
+    let mut receivers = |ms| parts(&node.wait(ms)).iter().map(|(to, _)| *to).collect::<Vec<_>>();
+    assert_eq!(receivers(1000), [1]);
+    receivers(11_000);
+    assert!(receivers(1000).is_empty(), "the leader of the next configuration sees to it");
+}
+
+#[test]
+fn decided_configuration_is_installed_however_long_that_takes() {
+    let mut node = sealer();
+    let own = digest(&node.records());
+    assert_eq!(parts(&node.seal_ack(1, own)).len(), 2);
+    (0..15).for_each(|_| drop(node.wait(1000)));
+    let said = node.wait(1000);
+    let installs: BTreeMap<usize, Part> = parts(&said).into_iter().collect();
+    assert_eq!(installs.keys().copied().collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(told(&node.ack(1, &installs[&1]), &update()), [1, 2, 3]);
+}
+
+#[test]
+fn move_under_way_is_not_begun_a_second_time() {
+    let mut node = leader(still_settings(), &[("a", 1)]);
+    let copy = part(&node.gossip(MemberState::Leaving, 2));
+    // Another reason to move comes up.
+    let loss = ShardKind::Nack { promised: Ballot::ZERO, config: None, sealed: false, lost: true };
+    let said = [node.hear(1, EPOCH, LATER, loss), node.wait(100), node.wait(100)].concat();
+    assert!(parts(&said).is_empty());
+    assert_eq!(sealing(&node.ack(3, &copy)), [1, 2]);
+}
+
+#[test]
+fn member_that_lost_its_copy_gets_one_in_a_configuration_of_the_same_members() {
+    let mut node = leader(still_settings(), &[("a", 1)]);
+    let loss = ShardKind::Nack { promised: Ballot::ZERO, config: None, sealed: false, lost: true };
+    let said = [node.hear(2, EPOCH, LATER, loss), node.wait(100)].concat();
+    let seal = ShardKind::Seal { next: config(EPOCH + 1, OLD) };
+    assert_eq!(told(&said, &seal), [1, 2], "nobody is new: there is nothing to copy before");
+    let own = digest(&node.records());
+    let said = node.seal_ack(1, own);
+    let copies: Vec<(usize, bool)> = said
+        .iter()
+        .filter_map(|(to, message)| match message.kind {
+            ShardKind::Install { full, .. } => Some((*to, full)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(copies, [(1, false), (2, true)]);
 }
 
 #[test]
@@ -698,6 +753,8 @@ fn move_is_given_up_with_its_newcomer_and_begun_anew() {
     assert_eq!((again.full, again.part, again.records.len()), (true, 0, 2));
     assert_ne!(again.attempt, copy.attempt);
     assert!(sealing(&node.ack(3, &copy)).is_empty(), "an earlier attempt's answer");
+    let rival = again.taken().expect("an answer");
+    assert!(sealing(&node.hear(3, EPOCH, LEADS, rival)).is_empty(), "an earlier leadership's answer");
     assert_eq!(sealing(&node.ack(3, &again)), [1, 2]);
 }
 
@@ -823,6 +880,8 @@ fn member_without_the_configuration_is_sent_a_whole_copy_once() {
             .any(|(_, message)| { matches!(message.kind, ShardKind::Install { .. }) }),
         "nobody else gets one"
     );
+    let again = node.wait(1000);
+    assert!(again.iter().any(|(to, message)| *to == 2 && matches!(message.kind, ShardKind::Install { part: 0, .. })));
     let ack = |part, last| ShardKind::InstallAck { attempt: 0, part, last, pre_copy: false, mismatch: false };
     let said = node.hear(2, EPOCH, LATER, ack(0, false));
     assert!(matches!(said[0].1.kind, ShardKind::Install { part: 1, last: true, .. }));

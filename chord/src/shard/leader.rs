@@ -27,7 +27,7 @@ pub(crate) const BUSY_LOOK: Nanos = Nanos::from_millis(100);
 /// Bytes of keys and values at which a page of a scan ends.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Time a shard goes without a leader before its second member steps in; the third waits twice as long.
+/// Time a shard goes without a leader before its first member steps in; the second waits twice as long, and so on.
 const STAND_IN: Nanos = Nanos::from_millis(1000);
 
 /// A node that leads one shard, or tries to.

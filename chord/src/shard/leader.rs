@@ -355,7 +355,9 @@ impl Replica {
         let clean = promises.values().all(|(_, digest)| promises.values().next().is_some_and(|(_, d)| d == digest));
         env.shared.counters.elections += 1;
         if let Some(seal) = sealed {
-            return self.start_sealing(seal.next, 0, None, env);
+            leader.moves += 1;
+            let attempt = leader.moves;
+            return self.start_sealing(seal.next, attempt, None, env);
         }
         let next_compare = env.jittered(Nanos(0), env.settings.anti_entropy_interval);
         let compare = Compare::new(next_compare);

@@ -69,6 +69,7 @@ pub(crate) struct Sealing {
 pub(crate) struct Closing {
     epoch: u64,
     ballot: Ballot,
+    attempt: u64,
     next: Config,
     shipments: BTreeMap<MemberKey, Shipment>,
     acks: BTreeSet<MemberKey>,
@@ -80,7 +81,7 @@ pub(crate) struct Closing {
 #[derive(Clone, Hash)]
 pub(crate) struct Shipment {
     next: Config,
-    /// The move's; what answers an earlier one says nothing about this.
+    /// The move's, from 1, or 0 for a copy of the present configuration: what answers another one says nothing of this.
     attempt: u64,
     pre_copy: bool,
     full: bool,
@@ -410,12 +411,12 @@ impl Replica {
             let shipment = Shipment::new(sealing.next.clone(), sealing.attempt, false, only.is_none(), only);
             shipments.insert(*member, shipment);
         }
-        let (next, acks, since) = (sealing.next.clone(), BTreeSet::new(), env.now.mono);
-        self.closing = Some(Closing { epoch, ballot, next: next.clone(), shipments, acks, lives: false, since });
+        let (next, attempt, acks, since) = (sealing.next.clone(), sealing.attempt, BTreeSet::new(), env.now.mono);
+        self.closing =
+            Some(Closing { epoch, ballot, attempt, next: next.clone(), shipments, acks, lives: false, since });
         // Its own copy is the snapshot: it is in the next configuration as soon as that is on disk.
         if next.index_of(&env.me).is_some() {
             self.enter(next, Vec::new(), env);
-            let attempt = sealing.attempt;
             let done = ShardKind::InstallAck { attempt, part: 0, last: true, pre_copy: false, mismatch: false };
             env.send_durable(&env.me.clone(), message(self.shard, epoch, ballot, done));
         }
@@ -552,7 +553,11 @@ impl Replica {
         env: &mut Env<S>,
     ) {
         let shard = self.shard;
-        if let Some(closing) = self.closing.as_mut().filter(|c| c.epoch == epoch && c.ballot == ballot && !pre_copy) {
+        // An answer to a copy of the present configuration is none to the next one's.
+        let of_move = |closing: &&mut Closing| {
+            (closing.epoch, closing.ballot, closing.attempt) == (epoch, ballot, attempt) && !pre_copy
+        };
+        if let Some(closing) = self.closing.as_mut().filter(of_move) {
             let done = match closing.shipments.get_mut(&from) {
                 Some(shipment) if mismatch => {
                     shipment.restart_in_full();

@@ -541,3 +541,39 @@ fn who_is_no_finger_any_more_is_not_sent_questions() {
     settle(&mut one, &[(7, 180)]);
     assert_eq!((fingers(&one), next_hop(&mut one)), (vec![(7, 180)], 180));
 }
+
+#[test]
+fn lookups_end_at_a_joiner_once_its_successor_has_named_it() {
+    let (mut one, call) = joiner();
+    let accepted = JoinReply::Accepted {
+        predecessor: node(40),
+        successors: [60, 70, 80].map(node).to_vec(),
+        ring_id: GENESIS.ring_id,
+        shards: GENESIS.shards,
+        replication_factor: GENESIS.replication_factor,
+        members: vec![],
+    };
+    one.tell(call, Ok(RingReply::Join(accepted)));
+    let answers = |one: &mut One| {
+        one.hear(RingRequest::ClosestPrecedingFinger { target: Id::from(45), avoid: vec![], as_owner: true });
+        let refused = |output: &Output| matches!(output, Output::Reply { reply: RingReply::Refused(_), .. });
+        !one.out.iter().any(refused)
+    };
+    assert!(one.ring.is_member() && !answers(&mut one), "60 has not heard of it");
+    // 60 is told, and looked at again soon.
+    one.tick(1);
+    let call = one.list_asked(60).expect("it looks at its successor");
+    one.tell(call, Ok(list_of(60, &[70, 80], Some(40))));
+    let (notify, to) = one.only_asked();
+    assert_eq!((to, answers(&mut one)), (60, false));
+    one.tell(notify, Ok(RingReply::Notify));
+    one.tick(50);
+    let call = one.list_asked(60).expect("it looks whether it is known");
+    one.tell(call, Ok(list_of(60, &[70, 80], Some(50))));
+    let (notify, _) = one.only_asked();
+    assert!(answers(&mut one), "it owns what lies between 40 and itself");
+    // From now on at the usual pace.
+    one.tell(notify, Ok(RingReply::Notify));
+    one.tick(60);
+    assert_eq!(one.list_asked(60), None);
+}

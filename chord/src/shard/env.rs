@@ -207,3 +207,20 @@ pub(crate) fn candidate<S: Store>(config: &Config, env: &Env<S>) -> Option<Membe
     let resting = env.now.mono < env.shared.resting_until;
     config.members.iter().copied().find(|member| if *member == env.me { !resting } else { env.is_up(member) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_summed_by_splitmix64() {
+        // Its first two outputs from 0, as in its reference implementation.
+        assert_eq!(map_summand(ShardId(0), 0x9e37_79b9_7f4a_7c15), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(map_summand(ShardId(0), 0x3c6e_f372_fe94_f82a), 0x6e78_9e6a_a1b9_65f4);
+        assert_eq!(
+            map_summand(ShardId(3), 1 << 40 | 5),
+            map_summand(ShardId(0), 2 << 40 | 5),
+            "shard and epoch are mixed"
+        );
+    }
+}

@@ -223,4 +223,22 @@ mod tests {
             "shard and epoch are mixed"
         );
     }
+
+    #[test]
+    fn only_what_is_newer_is_news_and_what_is_older_names_no_leader() {
+        let entry = |epoch, leader| MapEntry { shard: ShardId(1), config: Config { epoch, members: vec![] }, leader };
+        let mut shared = Shared::default();
+        assert!(shared.learn(entry(5, Some(1))));
+        let hash = shared.map_hash;
+        for (told, leads) in [(entry(5, None), 1), (entry(4, Some(2)), 1), (entry(5, Some(0)), 0)] {
+            assert!(!shared.learn(told), "it is known already");
+            assert_eq!((shared.map[&ShardId(1)].leader, shared.map_hash), (Some(leads), hash));
+        }
+    }
+
+    #[test]
+    fn moves_under_way_are_summed() {
+        let moving = [(ShardId(1), 30), (ShardId(2), 12)].into();
+        assert_eq!(Shared { moving, ..Shared::default() }.moving_bytes(), 42);
+    }
 }

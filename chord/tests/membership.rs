@@ -1,10 +1,12 @@
 //! Membership by one node: whom it watches and tells, what it writes down, and whose word counts (`docs/mutation.md`).
+mod common;
+
 use bytes::Bytes;
 use chord::{
     Core,
     id::Id,
     io::{AdminAction, AdminRequest, CallError, CallId, Event, Input, Output, Token},
-    member::{Disk, Member, MemberKey, MemberState, NodeRef},
+    member::{Member, MemberState, NodeRef},
     msg::{JoinReply, MapEntry, Neighbours, RingReply, RingRequest, ShardKind, ShardMsg},
     settings::Settings,
     shard::{
@@ -15,6 +17,7 @@ use chord::{
     store::{Change, Expiry, NodeMeta, Seq, Store},
     time::{Nanos, Now},
 };
+use common::node;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,17 +77,6 @@ struct One {
     silent: BTreeSet<u64>,
     /// What came out since it was last cleared.
     out: Vec<Output>,
-}
-
-fn node(place: u64) -> NodeRef {
-    NodeRef {
-        key: MemberKey { id: Id::from(place), disk: Disk(u128::from(place)) },
-        incarnation: 1,
-        name: format!("n-{place}"),
-        internal_addr: place.to_string(),
-        client_addr: String::new(),
-        zone: String::new(),
-    }
 }
 
 fn member(place: u64, revision: u64, state: MemberState) -> Member {

@@ -1,5 +1,7 @@
 //! Edges of the ring's steps that mutation found nobody to look at (`docs/mutation.md`): joins that take long, questions
 //! that are sent astray, rings of one, and news that is none.
+mod common;
+
 use chord::{
     id::Id,
     io::{CallError, CallId, Outcome, Output, Token},
@@ -9,6 +11,7 @@ use chord::{
     settings::Settings,
     time::{Nanos, Now},
 };
+use common::node;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use std::{
@@ -30,17 +33,6 @@ struct One {
     calls: u64,
     /// Of the last step.
     out: Vec<Output>,
-}
-
-fn node(place: u64) -> NodeRef {
-    NodeRef {
-        key: MemberKey { id: Id::from(place), disk: Disk(u128::from(place)) },
-        incarnation: 1,
-        name: format!("n-{place}"),
-        internal_addr: place.to_string(),
-        client_addr: String::new(),
-        zone: String::new(),
-    }
 }
 
 fn list_of(place: u64, successors: &[u64], predecessor: Option<u64>) -> RingReply {

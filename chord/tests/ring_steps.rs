@@ -1,4 +1,6 @@
 //! Each step of the ring protocol by one node: what it is told, what it asks and where it points then.
+mod common;
+
 use chord::{
     id::Id,
     io::{CallError, CallId, Output, Token},
@@ -8,6 +10,7 @@ use chord::{
     settings::Settings,
     time::{Nanos, Now},
 };
+use common::node;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
@@ -26,17 +29,6 @@ struct One {
 }
 
 const GENESIS: Genesis = Genesis { ring_id: 9, shards: 4, replication_factor: 3 };
-
-fn node(place: u64) -> NodeRef {
-    NodeRef {
-        key: MemberKey { id: Id::from(place), disk: Disk(u128::from(place)) },
-        incarnation: 1,
-        name: format!("n-{place}"),
-        internal_addr: place.to_string(),
-        client_addr: String::new(),
-        zone: String::new(),
-    }
-}
 
 fn member(place: u64, state: MemberState) -> Member {
     Member { node: node(place), revision: 1, state }

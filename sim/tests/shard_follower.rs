@@ -1,16 +1,17 @@
 //! What one copy of a shard answers to whom: a follower of the shipped core, and a test that plays everybody else.
 //! Mutation found that nothing else noticed (docs/mutation.md).
+mod common;
+
 use bytes::Bytes;
 use chord::{
     io::Input,
-    member::{Member, MemberState, NodeRef},
+    member::MemberState,
     msg::{ShardKind, ShardMsg},
     shard::{
         config::{Ballot, Config, ReplicaMeta, Seal, ShardId},
         digest::bucket,
         record::{Record, Version},
     },
-    store::NodeMeta,
 };
 use sim::{
     disk::Data,
@@ -35,21 +36,12 @@ fn config(epoch: u64, members: [usize; 3]) -> Config {
 
 impl Follower {
     fn new(installed: bool, seal: Option<Seal>) -> Follower {
-        let nodes: Vec<NodeRef> = (0..4).map(|index| identity(index, 0)).collect();
-        let member = |index: usize| Member { node: nodes[index].clone(), revision: 1, state: MemberState::Serving };
         let config = config(EPOCH, [0, 1, 2]);
         let mut disk = Data::default();
         let meta = ReplicaMeta { config, previous: Vec::new(), installed, promised: LEADS, seal, word: None };
         disk.shards.entry(SHARD).or_default().meta = Some(meta);
-        disk.node = Some(NodeMeta {
-            node: member(1),
-            ring_id: Some(7),
-            shards: 1,
-            replication_factor: 3,
-            operator_epoch: 0,
-            members: [0, 2, 3].map(member).to_vec(),
-        });
-        Follower(Arc::new(Host::start(nodes[1].clone(), disk, Host::first_now(), still_settings())))
+        disk.node = Some(common::kept(1, MemberState::Serving, 4, 3));
+        Follower(Arc::new(Host::start(identity(1, 0), disk, Host::first_now(), still_settings())))
     }
 
     /// What it answers to a message; everything else that it has to say is left out.

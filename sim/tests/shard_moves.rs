@@ -1,9 +1,11 @@
 //! A shard on its way from one configuration to the next, message by message (ring.md 3.4): one node of the shipped
 //! core, and a test that plays everybody else. Mutation found that nothing else noticed (docs/mutation.md).
+mod common;
+
 use bytes::Bytes;
 use chord::{
     io::{Input, Operation, Outcome, Retryable, Token},
-    member::{Member, MemberState, NodeRef},
+    member::{Member, MemberState},
     msg::{MapEntry, RingRequest, ShardKind, ShardMsg},
     settings::Settings,
     shard::{
@@ -11,7 +13,6 @@ use chord::{
         digest::summand,
         record::{OpId, Record, Version},
     },
-    store::NodeMeta,
     time::Nanos,
 };
 use sim::{
@@ -82,22 +83,12 @@ fn serving(me: usize, meta: Option<ReplicaMeta>) -> Start {
 
 impl Start {
     fn node(self, records: &[(&str, u64)]) -> Node {
-        let nodes: Vec<NodeRef> = (0..5).map(|index| identity(index, 0)).collect();
-        let member = |index: usize, state| Member { node: nodes[index].clone(), revision: 1, state };
         let mut disk = Data::default();
         if let Some(meta) = self.meta {
             disk.shards.entry(SHARD).or_default().meta = Some(meta);
         }
-        let others = (0..5).filter(|index| *index != self.me).map(|index| member(index, MemberState::Serving));
-        disk.node = Some(NodeMeta {
-            node: member(self.me, self.state),
-            ring_id: Some(7),
-            shards: 1,
-            replication_factor: 3,
-            operator_epoch: 0,
-            members: others.collect(),
-        });
-        let host = Host::start(nodes[self.me].clone(), disk, Host::first_now(), self.settings);
+        disk.node = Some(common::kept(self.me, self.state, 5, 3));
+        let host = Host::start(identity(self.me, 0), disk, Host::first_now(), self.settings);
         let mut node = Node(Arc::new(host));
         for (text, seq) in records {
             let write = ShardKind::Write { key: key(text), record: record(*seq) };

@@ -1,10 +1,11 @@
 //! What a member gave its word for when it took a copy.
+mod common;
+
 use chord::{
     io::Input,
     member::{MemberState, NodeRef},
     msg::{ShardKind, ShardMsg},
     shard::config::{Ballot, Config, ReplicaMeta, Seal, ShardId},
-    store::NodeMeta,
 };
 use sim::{
     disk::Data,
@@ -61,18 +62,9 @@ fn word_outlives_a_restart_and_an_earlier_leaders_retire() {
 
 /// Node 3 of these, with what it keeps of one shard.
 fn follower(nodes: &[NodeRef], state: MemberState, config: Config, installed: bool, word: Option<Seal>) -> Arc<Host> {
-    let member = |index: usize, state| chord::member::Member { node: nodes[index].clone(), revision: 1, state };
     let meta = ReplicaMeta { config, previous: Vec::new(), installed, promised: Ballot::ZERO, seal: None, word };
-    let kept = NodeMeta {
-        node: member(3, state),
-        ring_id: Some(7),
-        shards: 1,
-        replication_factor: 3,
-        operator_epoch: 0,
-        members: (0..3).map(|index| member(index, MemberState::Serving)).collect(),
-    };
     let mut disk = Data::default();
     disk.shards.entry(ShardId(0)).or_default().meta = Some(meta);
-    disk.node = Some(kept);
+    disk.node = Some(common::kept(3, state, 4, 3));
     Arc::new(Host::start(nodes[3].clone(), disk, Host::first_now(), still_settings()))
 }

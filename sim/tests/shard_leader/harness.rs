@@ -1,15 +1,16 @@
 //! One real core that is a member of a shard, and a test that plays everybody else.
+use crate::common::kept;
 use bytes::Bytes;
 use chord::{
     io::{AdminAction, AdminRequest, Input, Operation, Outcome, Retryable, Token},
-    member::{Member, MemberKey, MemberState, NodeRef},
+    member::{MemberKey, MemberState},
     msg::{ShardKind, ShardMsg},
     settings::Settings,
     shard::{
         config::{Ballot, Config, ReplicaMeta, ShardId},
         record::{OpId, Record, Version},
     },
-    store::{Change, NodeMeta, Store as _},
+    store::{Change, Store as _},
     time::Nanos,
 };
 use sim::{
@@ -97,8 +98,6 @@ impl Default for Start {
 impl Start {
     pub fn start(self) -> Core {
         let ring = self.members + self.newcomers;
-        let nodes: Vec<NodeRef> = (0..ring).map(|index| identity(index, 0)).collect();
-        let member = |index: usize| Member { node: nodes[index].clone(), revision: 1, state: MemberState::Serving };
         let mut disk = Data::default();
         let shard = disk.shards.entry(SHARD).or_default();
         shard.meta = Some(ReplicaMeta {
@@ -109,18 +108,11 @@ impl Start {
             seal: None,
             word: None,
         });
-        disk.node = Some(NodeMeta {
-            node: member(self.me),
-            ring_id: Some(7),
-            shards: 1,
-            replication_factor: ring,
-            operator_epoch: 0,
-            members: (0..ring).filter(|index| *index != self.me).map(member).collect(),
-        });
+        disk.node = Some(kept(self.me, MemberState::Serving, ring, ring));
         let put = |(text, record)| Change::Put { shard: SHARD, key: key(text), record };
         let mut store = Plain::over(disk);
         store.write(self.records.into_iter().map(put).collect());
-        let host = Host::start(nodes[self.me].clone(), store.data, Host::first_now(), self.settings);
+        let host = Host::start(identity(self.me, 0), store.data, Host::first_now(), self.settings);
         Core { host: Arc::new(host), ballot: LEADS }
     }
 

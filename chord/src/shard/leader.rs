@@ -379,11 +379,16 @@ impl Replica {
         self.wake(env.now.mono + Nanos::from_millis(1000), env);
     }
 
+    /// Whether waiting here may help who asks: this node is about to lead, or is not done with leading.
+    pub fn may_serve<S: Store>(&self, env: &Env<S>) -> bool {
+        self.leader.is_some() || self.is_closing() || candidate(&self.meta.config, env) == Some(env.me)
+    }
+
     /// Puts an operation to work, in line behind others on its key.
     pub fn submit<S: Store>(&mut self, pending: Pending, env: &mut Env<S>) {
         let closed = self.lead().is_none_or(|lead| lead.movement.as_ref().is_some_and(|m| m.closing_since.is_some()));
         if closed {
-            if self.leader.is_some() || self.is_closing() || candidate(&self.meta.config, env) == Some(env.me) {
+            if self.may_serve(env) {
                 self.pending.push_back(pending);
                 self.consider(env);
                 self.wake(env.now.mono + BUSY_LOOK, env);
@@ -677,7 +682,7 @@ impl Replica {
             lead.scans.push_back(scan);
             self.serve_scans(env);
             self.wake(env.now.mono + BUSY_LOOK, env);
-        } else if self.leader.is_some() || candidate(&self.meta.config, env) == Some(env.me) {
+        } else if self.may_serve(env) {
             self.pending_scans.push_back(scan);
             self.consider(env);
             self.wake(env.now.mono + BUSY_LOOK, env);

@@ -363,11 +363,8 @@ impl Replica {
         self.retry_move(env);
         self.retry_compare(env);
         let waiting = !self.pending.is_empty() || !self.pending_scans.is_empty() || self.closing.is_some();
-        if waiting && self.leader.is_none() && !self.is_closing() {
-            // Nobody here is going to lead: send them where somebody does.
-            if env::candidate(&self.meta.config, env) != Some(env.me) || !self.meta.installed {
-                self.redirect_pending(env);
-            }
+        if !self.may_serve(env) {
+            self.redirect_pending(env);
         }
         let now = env.now.mono;
         let next = match &mut self.leader {

@@ -179,17 +179,16 @@ impl Shipment {
 }
 
 impl Replica {
-    /// Whether a member of the configuration that is led here lost its copy.
-    fn misses_a_copy(&self) -> bool {
-        self.leader.as_ref().is_some_and(|leader| !leader.lost.is_empty())
+    /// Whether the ring proposes another configuration than the present one, or a member of it lost its copy.
+    fn differs<S: Store>(&self, env: &Env<S>) -> bool {
+        let desired = env.shared.placement.of(self.shard);
+        let incomplete = self.leader.as_ref().is_some_and(|leader| !leader.lost.is_empty());
+        !desired.is_empty() && (incomplete || desired != self.meta.config.members.as_slice())
     }
 
-    /// Notes that the ring proposes another configuration than the present one, or that a member lost its copy.
+    /// Notes whether there is something to move.
     pub fn want_move<S: Store>(&mut self, env: &mut Env<S>) {
-        let desired = env.shared.placement.of(self.shard);
-        let incomplete = self.misses_a_copy();
-        let differs = !desired.is_empty() && (incomplete || desired != self.meta.config.members.as_slice());
-        if differs && self.lead().is_some() {
+        if self.differs(env) && self.lead().is_some() {
             env.shared.want_move.insert(self.shard);
         } else {
             env.shared.want_move.remove(&self.shard);
@@ -198,16 +197,14 @@ impl Replica {
 
     /// Begins the move to the desired configuration, if this node leads and there is room.
     pub fn start_move<S: Store>(&mut self, env: &mut Env<S>) {
+        let differs = self.differs(env);
         let members = env.shared.placement.of(self.shard).to_vec();
         let config = self.meta.config.clone();
         let bytes = env.store.digest(self.shard).bytes;
-        let room = env.shared.moving.is_empty()
-            || (env.shared.moving.len() < env.settings.moves_in_flight_max
-                && env.shared.moving_bytes() + bytes <= MOVING_BYTES_MAX);
+        let room = env.shared.moving.is_empty() || env.shared.moving_bytes() + bytes <= MOVING_BYTES_MAX;
         let reachable = members.iter().all(|member| env.is_up(member));
-        let incomplete = self.misses_a_copy();
         let Some(Leader { phase: Phase::Leading(lead), moves, .. }) = &mut self.leader else { return };
-        if members.is_empty() || (members == config.members && !incomplete) || lead.movement.is_some() {
+        if !differs || lead.movement.is_some() {
             return;
         }
         if !room || !reachable || !lead.clean {

@@ -69,3 +69,39 @@ impl Outbox {
         self.ready.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Outcome, Token};
+
+    fn out(number: u64) -> Out {
+        Out::Shell(Output::Client { token: Token(number), outcome: Outcome::Value(None) })
+    }
+
+    fn popped(outbox: &mut Outbox) -> Vec<u64> {
+        let number = |out| match out {
+            Out::Shell(Output::Client { token, .. }) => Some(token.0),
+            _ => None,
+        };
+        std::iter::from_fn(|| outbox.pop()).filter_map(number).collect()
+    }
+
+    #[test]
+    fn nothing_leaves_before_the_incarnation_is_durable_and_then_only_words_wait() {
+        let mut outbox = Outbox::default();
+        outbox.on_written(1);
+        outbox.hold_until_written();
+        outbox.push(out(1));
+        outbox.push_durable(out(2));
+        assert_eq!(popped(&mut outbox), []);
+        outbox.on_persisted(1);
+        assert_eq!(popped(&mut outbox), [1, 2]);
+        outbox.on_written(2);
+        outbox.push_durable(out(3));
+        outbox.push(out(4));
+        assert_eq!(popped(&mut outbox), [4], "what reveals no write does not wait for it");
+        outbox.on_persisted(2);
+        assert_eq!(popped(&mut outbox), [3]);
+    }
+}

@@ -135,6 +135,11 @@ impl One {
         }
     }
 
+    /// Milliseconds until it does something by itself.
+    fn waits(&self) -> u64 {
+        self.ring.next_deadline().since(Nanos(1000 * self.us)).as_millis()
+    }
+
     fn successors(&self) -> Vec<u64> {
         let places = self.ring.neighbours().successors;
         places.iter().map(|node| node.internal_addr.parse().expect("a place")).collect()
@@ -158,7 +163,7 @@ fn joiner() -> (One, CallId) {
 fn a_join_without_an_answer_is_tried_again_after_the_time_for_one_and_a_growing_pause() {
     let (mut one, mut call) = joiner();
     for attempt in 0..12u32 {
-        let wait = one.ring.next_deadline().since(Nanos(1000 * one.us)).as_millis();
+        let wait = one.waits();
         let pause = (100 << attempt).min(3000);
         // The time for a call is a second. The pause is taken give or take a quarter.
         assert!((1000 + pause * 3 / 4..=1000 + pause * 5 / 4).contains(&wait), "{wait} at attempt {attempt}");
@@ -568,4 +573,29 @@ fn lookups_end_at_a_joiner_once_its_successor_has_named_it() {
     one.tell(notify, Ok(RingReply::Notify));
     one.tick(60);
     assert_eq!(one.list_asked(60), None);
+}
+
+/// A founder that does nothing but stabilize, right after it has.
+fn stabilized(seed: u64, fix_fingers_interval: Nanos) -> One {
+    let mut one = One::among([]);
+    let never = Nanos::from_millis(1_000_000);
+    one.rng = ChaCha8Rng::seed_from_u64(seed);
+    one.settings = Settings { fix_fingers_interval, probe_interval: never, ..one.settings };
+    one.with(|ring, env| ring.found(env));
+    one.tick(0);
+    one
+}
+
+#[test]
+fn rounds_of_many_nodes_come_at_different_times_a_quarter_around_the_interval() {
+    let wait = |seed| stabilized(seed, Nanos::from_millis(1_000_000)).waits();
+    let waits: BTreeSet<u64> = (0..300).map(wait).collect();
+    let (first, last) = (waits.first().copied(), waits.last().copied());
+    assert!(first.is_some_and(|ms| (2250..2300).contains(&ms)), "{first:?}");
+    assert!(last.is_some_and(|ms| (3700..=3750).contains(&ms)), "{last:?}");
+}
+
+#[test]
+fn fingers_are_first_looked_for_soon_after_the_first_neighbours_are_known() {
+    assert_eq!(stabilized(0, Nanos::from_millis(3000)).waits(), 300);
 }

@@ -136,6 +136,24 @@ fn a_promise_binds_and_may_be_given_again() {
     assert_eq!(follower.kept("a"), None);
 }
 
+/// Members that were not asked when the leader was elected learn of it by its first write.
+#[test]
+fn a_write_is_a_promise_to_who_writes() {
+    for before in [None, Some(seal(LEADS))] {
+        let mut follower = Follower::new(true, before.clone());
+        let record = record(LATER, 1, Some("1"));
+        let ack = Some(ShardKind::WriteAck { key: key("a"), version: record.version });
+        assert_eq!(follower.hear(0, EPOCH, LATER, ShardKind::Write { key: key("a"), record: record.clone() }), ack);
+        assert_eq!((follower.meta().promised, follower.meta().seal), (LATER, None), "after {before:?}");
+        let late = ShardKind::Write { key: key("b"), record };
+        assert_eq!(follower.leader(late), refusal(LATER, false));
+    }
+    // A leader that was promised, and writes, has seen that an earlier seal was never decided.
+    let mut follower = Follower::new(true, Some(seal(RIVAL)));
+    follower.write("a", 1, Some("1"));
+    assert_eq!((follower.meta().promised, follower.meta().seal), (LEADS, None));
+}
+
 #[test]
 fn another_configuration_is_told_where_the_copy_stands() {
     let mut follower = Follower::new(true, None);

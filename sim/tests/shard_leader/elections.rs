@@ -8,6 +8,7 @@ use chord::{
     msg::ShardKind,
     shard::config::{Ballot, Seal},
 };
+use std::collections::BTreeSet;
 
 fn promise(digest: u128) -> ShardKind {
     ShardKind::Promise { seal: None, digest }
@@ -210,4 +211,32 @@ fn a_newcomer_is_sent_its_copy_again_and_again() {
         let (_, done) = core.until(2000, |done| !done.to(is_install).is_empty()).expect("it has not answered");
         assert_eq!(done.to(is_install), [2]);
     }
+}
+
+/// How many are told who leads.
+fn informed(onlookers: usize) -> BTreeSet<usize> {
+    let mut core = Start { onlookers, ..Start::default() }.start();
+    core.wait(200);
+    let informed = core.hear(1, promise(core.digest())).informed;
+    let distinct = informed.iter().copied().collect::<BTreeSet<_>>();
+    assert_eq!(distinct.len(), informed.len(), "once each");
+    distinct
+}
+
+#[test]
+fn all_of_a_small_ring_are_told_who_leads_and_some_of_a_large_one() {
+    assert_eq!(informed(0), [1, 2].into());
+    assert_eq!(informed(30).len(), 32);
+    let some = informed(40);
+    assert!(some.len() == 32 && !some.contains(&0), "gossip tells the rest: {some:?}");
+}
+
+#[test]
+fn clients_are_sent_to_the_leader_or_while_it_is_down_to_the_first_that_is_up() {
+    let mut core = Start { me: 2, promised: LEADS, ..Start::default() }.start();
+    assert!(elsewhere(&core.ask(1, get("a")).told[0].1, 0), "nothing else is known");
+    core.hear_under(1, EPOCH, Ballot((2 << 4) | 1), ShardKind::Prepare);
+    assert!(elsewhere(&core.ask(2, get("a")).told[0].1, 1), "the leader before the first member");
+    core.down(1);
+    assert!(elsewhere(&core.ask(3, get("a")).told[0].1, 0));
 }

@@ -2,8 +2,9 @@
 use crate::common::kept;
 use bytes::Bytes;
 use chord::{
+    id::Id,
     io::{AdminAction, AdminRequest, Input, Operation, Outcome, Retryable, Token},
-    member::{MemberKey, MemberState},
+    member::{Disk, Member, MemberKey, MemberState, NodeRef},
     msg::{ShardKind, ShardMsg},
     settings::Settings,
     shard::{
@@ -30,6 +31,8 @@ pub const RIVAL: Ballot = Ballot((2 << 4) | 2);
 pub struct Done {
     pub sent: Vec<(usize, ShardKind)>,
     pub told: Vec<(u64, Outcome)>,
+    /// Members that were told who leads.
+    pub informed: Vec<usize>,
 }
 
 impl Done {
@@ -82,6 +85,8 @@ pub struct Start {
     pub members: usize,
     /// Members of the ring that the configuration should have, too.
     pub newcomers: usize,
+    /// Further members of the ring, that have no part in the shard. From 100 on.
+    pub onlookers: usize,
     pub installed: bool,
     pub promised: Ballot,
     pub settings: Settings,
@@ -91,7 +96,9 @@ pub struct Start {
 impl Default for Start {
     fn default() -> Start {
         let (installed, promised) = (true, Ballot::ZERO);
-        Start { me: 0, members: 3, newcomers: 0, installed, promised, settings: still_settings(), records: Vec::new() }
+        let (members, newcomers, onlookers) = (3, 0, 0);
+        let (settings, records) = (still_settings(), Vec::new());
+        Start { me: 0, members, newcomers, onlookers, installed, promised, settings, records }
     }
 }
 
@@ -108,7 +115,9 @@ impl Start {
             seal: None,
             word: None,
         });
-        disk.node = Some(kept(self.me, MemberState::Serving, ring, ring));
+        let mut node = kept(self.me, MemberState::Serving, ring, ring);
+        node.members.extend((100..100 + self.onlookers).map(onlooker));
+        disk.node = Some(node);
         let put = |(text, record)| Change::Put { shard: SHARD, key: key(text), record };
         let mut store = Plain::over(disk);
         store.write(self.records.into_iter().map(put).collect());
@@ -142,8 +151,14 @@ impl Core {
         let index = |to: &MemberKey| (to.disk.0 & 255) as usize;
         let of_the_map = |kind: &ShardKind| matches!(kind, ShardKind::MapUpdate { .. } | ShardKind::MapRequest { .. });
         let letters = done.letters.iter().map(|(to, letter)| (index(to), letter.message.kind.clone()));
+        let (of_map, sent): (Vec<_>, Vec<_>) = letters.partition(|(_, kind)| of_the_map(kind));
         Done {
-            sent: letters.filter(|(_, kind)| !of_the_map(kind)).collect(),
+            sent,
+            informed: of_map
+                .iter()
+                .filter(|(_, kind)| matches!(kind, ShardKind::MapUpdate { .. }))
+                .map(|(to, _)| *to)
+                .collect(),
             told: done.answers.iter().map(|(token, outcome)| (token.0, outcome.clone())).collect(),
         }
     }
@@ -218,6 +233,11 @@ impl Core {
 
 pub fn config(epoch: u64, members: usize) -> Config {
     Config { epoch, members: (0..members).map(|member| identity(member, 0).key).collect() }
+}
+
+fn onlooker(index: usize) -> Member {
+    let key = MemberKey { id: Id::from_bytes([index as u8; 20]), disk: Disk(index as u128) };
+    Member { node: NodeRef { key, ..identity(0, 0) }, revision: 1, state: MemberState::Serving }
 }
 
 pub fn key(text: &str) -> Bytes {

@@ -341,6 +341,7 @@ fn member_without_the_configuration_is_sent_a_whole_copy_once() {
     assert!(matches!(said[0].1.kind, ShardKind::Install { part: 1, last: true, .. }));
     let said = node.hear(2, EPOCH, LATER, ack(1, true));
     assert_eq!(told(&said, &ShardKind::Prepare), [2], "it may give its word now");
+    assert_eq!(told(&node.wait(1000), &ShardKind::Prepare), [2], "until it has: a copy is no promise");
 }
 
 /// A member that was behind answers only once the next configuration is being installed.

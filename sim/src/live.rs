@@ -1,13 +1,54 @@
-//! What a run against a real ring did, as a line of the tables in `docs/live.md`.
+//! Runs against real rings, one per fault, and what each did as a line of the tables in `docs/live.md`.
 use crate::recorded;
+use anyhow::{Context as _, Error, Result, ensure};
 use serde_json::Value;
-use std::time::Duration;
+use std::{env, fmt::Write as _, fs, time::Duration};
 
 /// Head of a table whose lines have a fault and [`cells`].
-pub const HEAD: &str = "\
+const HEAD: &str = "\
 | fault | put | put with TTL | get | delete | cas | scan | their history | journal | unknown | errors | longest s |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 ";
+
+/// A line of the table before it has run.
+pub struct Row<F> {
+    /// To choose it by.
+    pub name: &'static str,
+    /// Its first cell.
+    pub what: &'static str,
+    /// Seconds of load, the fault included.
+    pub seconds: u32,
+    /// What befalls the ring.
+    pub fault: F,
+}
+
+/// Runs the rows that `LIVE_ROWS` names (`all`: every one; without it those of `short`). Prints the table, and writes it to
+/// `LIVE_TABLE` if that is set.
+///
+/// # Errors
+/// Names of rows that failed, or that are none.
+pub fn table<F>(rows: &[Row<F>], short: &str, run: impl Fn(&Row<F>) -> Result<String>) -> Result<()> {
+    let wanted = env::var("LIVE_ROWS").unwrap_or_else(|_| short.into());
+    let names: Vec<&str> = wanted.split(',').collect();
+    let unknown = names.iter().find(|name| **name != "all" && rows.iter().all(|row| row.name != **name));
+    ensure!(unknown.is_none(), "LIVE_ROWS: there is no row `{}`", unknown.copied().unwrap_or_default());
+    let (mut table, mut failed) = (HEAD.to_owned(), Vec::new());
+    for row in rows.iter().filter(|row| wanted == "all" || names.contains(&row.name)) {
+        let cells = run(row).unwrap_or_else(|error| {
+            failed.push(row.name);
+            println!("{}: {error:#}", row.name);
+            format!("FAILED: {}", error.root_cause().to_string().replace('\n', " "))
+        });
+        println!("{}: {cells}", row.name);
+        writeln!(table, "| {} | {cells} |", row.what)?;
+    }
+    println!("\n{table}");
+    if let Some(path) = env::var_os("LIVE_TABLE") {
+        fs::write(path, &table)?;
+    }
+    ensure!(failed.is_empty(), "failed: {failed:?}");
+    Ok(())
+}
 
 const KINDS: [&str; 6] = ["put", "put_ttl", "get", "delete", "cas", "scan"];
 
@@ -28,17 +69,13 @@ impl Load {
     ///
     /// # Errors
     /// That an acknowledged key was lost or is wrong; that nothing was written; what makes no sense.
-    pub fn parse(report: &str, verified: &str) -> Result<Load, String> {
-        let json: Value = serde_json::from_str(report.trim()).map_err(|error| format!("{error}: {report}"))?;
-        let number = |pointer: &str| json.pointer(pointer).and_then(Value::as_u64).ok_or(format!("no {pointer}"));
+    pub fn parse(report: &str, verified: &str) -> Result<Load> {
+        let json: Value = serde_json::from_str(report.trim()).with_context(|| report.to_owned())?;
+        let number = |pointer| json.pointer(pointer).and_then(Value::as_u64).with_context(|| format!("no {pointer}"));
         let (writes, wrong) = (number("/writes")?, number("/wrong")?);
-        if writes == 0 || wrong > 0 {
-            return Err(format!("{writes} writes, {wrong} wrong reads: {report}"));
-        }
+        ensure!(writes > 0 && wrong == 0, "{writes} writes, {wrong} wrong reads: {report}");
         let read_back = verified.lines().last().unwrap_or_default().to_owned();
-        if !read_back.ends_with("lost 0, wrong 0") {
-            return Err(format!("not all that was acknowledged is there: {verified}"));
-        }
+        ensure!(read_back.ends_with("lost 0, wrong 0"), "not all that was acknowledged is there: {verified}");
         let slowest = Duration::from_micros(number("/put/max_us")?);
         Ok(Load { unknown: number("/unknown")?, errors: number("/errors")?, slowest, read_back })
     }
@@ -49,19 +86,18 @@ impl Load {
 ///
 /// # Errors
 /// Why the history that `chordctl history` printed is not linearizable, not whole, or shows too little.
-pub fn cells(history: &str, skew: Duration, load: &Load) -> Result<String, String> {
-    recorded::check(&recorded::parse(history)?, skew)?;
-    let summary = history.lines().rev().find(|line| line.starts_with("{\"summary\"")).ok_or_else(|| {
+pub fn cells(history: &str, skew: Duration, load: &Load) -> Result<String> {
+    let checked = recorded::parse(history).and_then(|operations| recorded::check(&operations, skew));
+    checked.map_err(Error::msg)?;
+    let summary = history.lines().rev().find(|line| line.starts_with("{\"summary\"")).with_context(|| {
         let end: Vec<&str> = history.lines().rev().take(5).collect();
         format!("the history has no end: {end:?}")
     })?;
-    let summary: Value = serde_json::from_str(summary).map_err(|error| error.to_string())?;
+    let summary: Value = serde_json::from_str(summary)?;
     let count = |kind: &str, field: &str| summary["summary"][kind][field].as_u64().unwrap_or(0);
     let sum = |field: &str| KINDS.iter().map(|kind| count(kind, field)).sum::<u64>();
     let done = KINDS.map(|kind| count(kind, "done"));
-    if done.contains(&0) {
-        return Err(format!("some kind of operation never succeeded: {summary}"));
-    }
+    ensure!(!done.contains(&0), "some kind of operation never succeeded: {summary}");
     // A scan asks every shard, which takes seconds without any fault.
     let longest = KINDS.iter().filter(|kind| **kind != "scan").map(|kind| count(kind, "longest_ms")).max();
     let longest = Duration::from_millis(longest.unwrap_or(0)).max(load.slowest).as_secs_f64();

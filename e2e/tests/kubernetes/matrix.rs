@@ -1,10 +1,9 @@
 //! Every kind of operation under every kind of fault, with all answers checked for linearizability.
 //!
-//! `LIVE_ROWS` names the faults (`all`: every one); the table is written to `LIVE_TABLE` if that is set. Two pods per row:
-//! one writes and verifies a journal of acknowledged writes, the other records a history of puts, gets, deletes,
+//! Two pods per row: one writes and verifies a journal of acknowledged writes, the other records a history of puts, gets, deletes,
 //! compare-and-sets, scans and times to live on ten contended keys.
 use crate::{faults::bystander, small};
-use anyhow::{Context as _, Error, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{
     Ring,
     load::{InCluster, Report},
@@ -12,22 +11,19 @@ use e2e::{
     pod::Pod,
     with_ring,
 };
-use sim::recorded::SKEW;
-use std::{env, fmt::Write as _, fs, thread, time::Duration};
+use sim::{
+    live::{self, Load, Row},
+    recorded::SKEW,
+};
+use std::{thread, time::Duration};
 
-struct Row {
-    name: &'static str,
-    what: &'static str,
-    /// Seconds of load, the fault included.
-    seconds: u32,
-    /// Gets the ring and the member to hurt.
-    fault: fn(&Ring, &str) -> Result<()>,
-}
+/// Gets the ring and the member to hurt.
+type Fault = fn(&Ring, &str) -> Result<()>;
 
 /// In `make test`.
 const SHORT: &str = "silence,scale";
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row<Fault>; 13] = [
     Row { name: "kill", what: "`kill -9` of a process", seconds: 30, fault: nemesis::kill_process },
     Row { name: "pod", what: "pod deleted by force", seconds: 30, fault: nemesis::delete_pod },
     Row {
@@ -115,34 +111,11 @@ const ROWS: [Row; 13] = [
 
 #[test]
 fn every_answer_is_right_under_every_fault() -> Result<()> {
-    let wanted = env::var("LIVE_ROWS").unwrap_or_else(|_| SHORT.into());
-    let names: Vec<&str> = wanted.split(',').collect();
-    for name in &names {
-        ensure!(*name == "all" || ROWS.iter().any(|row| row.name == *name), "LIVE_ROWS: there is no row `{name}`");
-    }
-    let chosen = ROWS.iter().filter(|row| wanted == "all" || names.contains(&row.name));
-    let mut table = sim::live::HEAD.to_owned();
-    let mut failed = Vec::new();
-    for row in chosen {
-        match run(row) {
-            Ok(cells) => writeln!(table, "| {} | {cells} |", row.what)?,
-            Err(error) => {
-                println!("{}: {error:#}", row.name);
-                writeln!(table, "| {} | FAILED: {} |", row.what, error.root_cause().to_string().replace('\n', " "))?;
-                failed.push(row.name);
-            }
-        }
-    }
-    println!("\n{table}");
-    if let Some(path) = env::var_os("LIVE_TABLE") {
-        fs::write(path, &table)?;
-    }
-    ensure!(failed.is_empty(), "failed: {failed:?}");
-    Ok(())
+    live::table(&ROWS, SHORT, run)
 }
 
 /// The cells of a row; an error if anything acknowledged was lost, or an answer was wrong.
-fn run(row: &Row) -> Result<String> {
+fn run(row: &Row<Fault>) -> Result<String> {
     let mut cells = None;
     with_ring(row.name, small(), |ring| {
         let (machine, victim) = bystander(ring)?;
@@ -156,11 +129,9 @@ fn run(row: &Row) -> Result<String> {
         ensure!(report.wrong == 0 && report.writes > 0, "{report:?}");
         history.ended()?;
         let Report { unknown, errors, slowest_put: slowest, .. } = report;
-        let load = sim::live::Load { unknown, errors, slowest, read_back };
-        cells = Some(sim::live::cells(&history.first_logs()?, SKEW, &load).map_err(Error::msg)?);
+        let load = Load { unknown, errors, slowest, read_back };
+        cells = Some(live::cells(&history.first_logs()?, SKEW, &load)?);
         Ok(())
     })?;
-    let cells = cells.context("the row has no result")?;
-    println!("    {cells}");
-    Ok(cells)
+    cells.context("the row has no result")
 }

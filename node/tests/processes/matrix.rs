@@ -1,28 +1,25 @@
 //! Every kind of operation under faults of processes, networks, clocks and volumes, with all answers checked for
 //! linearizability: what pods that share one machine cannot show, and some of what they can.
 //!
-//! `LIVE_ROWS` names the faults (`all`: every one); the table is written to `LIVE_TABLE` if that is set. Two processes of
-//! `chordctl` per row: one writes and verifies a journal of acknowledged writes, the other records a history of puts, gets,
+//! Two processes of `chordctl` per row: one writes and verifies a journal of acknowledged writes, the other records a history of puts, gets,
 //! deletes, compare-and-sets, scans and times to live on ten contended keys.
 use crate::{
     faults::{Full, Network, WallClock, Weather},
     support::{BINARY, Node, eventually, put_all, settled},
 };
-use anyhow::{Context as _, Error, ensure};
+use anyhow::{Context as _, ensure};
 use chord_proto::v1;
 use sim::{
-    live::{self, Load},
+    live::{self, Load, Row},
     recorded::SKEW,
 };
 use std::{
-    env,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
-use tokio::{process::Command, time::sleep};
+use tokio::{process::Command, runtime::Runtime, time::sleep};
 
 /// How far the wall clock of one member jumps, either way.
 const JUMP: Duration = Duration::from_secs(3600);
@@ -45,22 +42,14 @@ enum Fault {
     Scale,
 }
 
-struct Row {
-    name: &'static str,
-    what: &'static str,
-    /// Seconds of load, the fault included.
-    seconds: u32,
-    fault: Fault,
-}
-
-const fn row(name: &'static str, what: &'static str, seconds: u32, fault: Fault) -> Row {
+const fn row(name: &'static str, what: &'static str, seconds: u32, fault: Fault) -> Row<Fault> {
     Row { name, what, seconds, fault }
 }
 
 /// In `make test`.
 const SHORT: &str = "deaf,clock,full";
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row<Fault>; 12] = [
     row("kill", "`kill -9` of a process, started again after 2 s", 20, Fault::Kill),
     row("restart-all", "`kill -9` of all processes at once", 25, Fault::KillAll),
     row("freeze", "process frozen for 8 s (SIGSTOP)", 25, Fault::Freeze),
@@ -75,35 +64,13 @@ const ROWS: [Row; 12] = [
     row("scale", "3 to 7 members, then four leave at once", 50, Fault::Scale),
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_right_whatever_happens_to_processes() -> anyhow::Result<()> {
-    let wanted = env::var("LIVE_ROWS").unwrap_or_else(|_| SHORT.into());
-    let names: Vec<&str> = wanted.split(',').collect();
-    for name in &names {
-        ensure!(*name == "all" || ROWS.iter().any(|row| row.name == *name), "LIVE_ROWS: there is no row `{name}`");
-    }
-    let mut table = live::HEAD.to_owned();
-    let mut failed = Vec::new();
-    for row in ROWS.iter().filter(|row| wanted == "all" || names.contains(&row.name)) {
-        match run(row).await {
-            Ok(cells) => writeln!(table, "| {} | {cells} |", row.what)?,
-            Err(error) => {
-                println!("{}: {error:#}", row.name);
-                writeln!(table, "| {} | FAILED: {} |", row.what, error.root_cause().to_string().replace('\n', " "))?;
-                failed.push(row.name);
-            }
-        }
-    }
-    println!("\n{table}");
-    if let Some(path) = env::var_os("LIVE_TABLE") {
-        fs::write(path, &table)?;
-    }
-    ensure!(failed.is_empty(), "failed: {failed:?}");
-    Ok(())
+#[test]
+fn every_answer_is_right_whatever_happens_to_processes() -> anyhow::Result<()> {
+    live::table(&ROWS, SHORT, |row| Runtime::new()?.block_on(run(row)))
 }
 
 /// The cells of a row; an error if anything acknowledged was lost, or an answer was wrong.
-async fn run(row: &Row) -> anyhow::Result<String> {
+async fn run(row: &Row<Fault>) -> anyhow::Result<String> {
     let root = tempfile::tempdir()?;
     let mut ring = Ring::start(root.path(), row.fault).await?;
     let (journal, seconds) = (root.path().join("journal"), format!("{}s", row.seconds));
@@ -117,12 +84,10 @@ async fn run(row: &Row) -> anyhow::Result<String> {
     settled(&ring.nodes.iter().collect::<Vec<_>>(), 3).await.context("after the fault")?;
     let (report, history) = (load.await??, history.await??);
     let verified = printed(ring.chordctl(&["verify", "--journal"]).arg(&journal).spawn()?).await?;
-    let load = Load::parse(&report, &verified).map_err(Error::msg)?;
+    let load = Load::parse(&report, &verified)?;
     // Every time to live may end early or late by as much as the clocks differ; nothing else may.
     let skew = if row.fault == Fault::Clock { JUMP } else { SKEW };
-    let cells = live::cells(&history, skew, &load).map_err(Error::msg)?;
-    println!("{}: {cells}", row.name);
-    Ok(cells)
+    live::cells(&history, skew, &load)
 }
 
 /// What a process printed, which must end well within its time.

@@ -54,7 +54,7 @@ pub fn fuzz(options: &Options) -> Result<()> {
         .env("RUSTC_WRAPPER", rustc)
         .show()?;
     for target in TARGETS.into_iter().filter(|name| options.target.as_ref().is_none_or(|only| only == name)) {
-        // What is found goes to a directory of its own; `-merge=1` picks what is worth committing.
+        // What is found goes to a directory of its own; `-set_cover_merge=1` picks what reaches new code.
         let found = paths::cache().join("corpus").join(target);
         fs::create_dir_all(&found)?;
         let seeds = paths::root().join("fuzz/corpus").join(target);

@@ -57,6 +57,7 @@ pub trait Inspect {
     fn state(&self) -> chord::member::MemberState;
     fn ring_id(&self) -> Option<u128>;
     fn view(&self) -> Vec<(chord::member::Member, bool)>;
+    fn is_reachable(&self, node: &NodeRef) -> bool;
     fn neighbours(&self) -> chord::msg::Neighbours;
     fn fingers(&self) -> Vec<(u32, chord::id::Id, NodeRef)>;
     fn shard_map(&self) -> Vec<chord::msg::MapEntry>;
@@ -76,6 +77,9 @@ impl<S: Store> Inspect for Core<S> {
     }
     fn view(&self) -> Vec<(chord::member::Member, bool)> {
         Core::view(self).iter().map(|member| (member.clone(), self.is_reachable(&member.node))).collect()
+    }
+    fn is_reachable(&self, node: &NodeRef) -> bool {
+        Core::is_reachable(self, node)
     }
     fn neighbours(&self) -> chord::msg::Neighbours {
         Core::neighbours(self)

@@ -4,6 +4,7 @@ use crate::{driver::Driver, peers::Peers};
 use bytes::Bytes;
 use chord::{
     io::{Operation, Outcome, Retryable},
+    member::NodeRef,
     shard::{config::ShardId, record::OpId},
     time::Nanos,
 };
@@ -11,7 +12,10 @@ use chord_proto::{
     MESSAGE_BYTES_MAX,
     v1::{self, kv_client::KvClient, kv_server::Kv},
 };
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -24,6 +28,8 @@ pub const FORWARDED: &str = "chord-forwarded";
 const TIME: Duration = Duration::from_secs(10);
 /// Longest time for an operation.
 const TIME_MAX: Duration = Duration::from_secs(60);
+/// Time between two looks whether a node that was passed an operation is still taken for alive.
+const LEADER_LOOK: Duration = Duration::from_millis(250);
 /// Time after which a scan returns what it has found.
 const PAGE_TIME: Duration = Duration::from_millis(500);
 /// Most shards that a scan looks at together.
@@ -207,27 +213,37 @@ impl KvService {
                 Kind::CompareAndSet(v1::CompareAndSetResponse { applied, version: revision.as_ref().map(from_version) })
             }
             Outcome::NotLeader(Some(node)) if !call.forwarded => {
-                return self.forward(single, &node.client_addr, call).await;
+                return self.forward(single, node, call).await;
             }
             other => return Err(failure(other)),
         })
     }
 
     /// Passes an operation on to the node that leads its shard.
-    async fn forward(&self, single: Single, addr: &str, call: Call) -> Result<v1::operation_result::Kind, Status> {
+    async fn forward(&self, single: Single, to: NodeRef, call: Call) -> Result<v1::operation_result::Kind, Status> {
         use v1::operation_result::Kind;
-        let link = self.peers.link(addr).map_err(Status::unavailable)?;
+        let link = self.peers.link(&to.client_addr).map_err(Status::unavailable)?;
         let mut kv = KvClient::new(link.channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let is_read = matches!(single, Single::Get(_));
-        let answer = match single {
-            Single::Get(get) => kv.get(passed_on(get, call)).await.map(|r| Kind::Get(r.into_inner())),
-            Single::Put(put) => kv.put(passed_on(put, call)).await.map(|r| Kind::Put(r.into_inner())),
-            Single::Delete(delete) => kv.delete(passed_on(delete, call)).await.map(|r| Kind::Delete(r.into_inner())),
-            Single::CompareAndSet(cas) => {
-                kv.compare_and_set(passed_on(cas, call)).await.map(|r| Kind::CompareAndSet(r.into_inner()))
+        let answer = async move {
+            match single {
+                Single::Get(get) => kv.get(passed_on(get, call)).await.map(|r| Kind::Get(r.into_inner())),
+                Single::Put(put) => kv.put(passed_on(put, call)).await.map(|r| Kind::Put(r.into_inner())),
+                Single::Delete(delete) => {
+                    kv.delete(passed_on(delete, call)).await.map(|r| Kind::Delete(r.into_inner()))
+                }
+                Single::CompareAndSet(cas) => {
+                    kv.compare_and_set(passed_on(cas, call)).await.map(|r| Kind::CompareAndSet(r.into_inner()))
+                }
             }
+        };
+        let Some(answer) = self.while_up(to, answer).await else {
+            return Err(failure(match is_read {
+                true => Outcome::Unavailable("the shard's leader went silent; ask again"),
+                false => Outcome::Unknown("the shard's leader went silent; send it again"),
+            }));
         };
         answer.map_err(|status| {
             // A connection that broke under way leaves open whether the write arrived there.
@@ -242,6 +258,21 @@ impl KvService {
                 _ => status,
             }
         })
+    }
+
+    /// Waits for another node as long as this one takes it for alive. After that, asking again soon finds who leads then,
+    /// while waiting on would last until the caller's deadline.
+    async fn while_up<T>(&self, to: NodeRef, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = pin!(answer);
+        loop {
+            if let Ok(answer) = tokio::time::timeout(LEADER_LOOK, &mut answer).await {
+                return Some(answer);
+            }
+            let node = to.clone();
+            if self.driver.inspect(move |core| !core.is_reachable(&node)).await.unwrap_or(false) {
+                return None;
+            }
+        }
     }
 
     /// Up to `limit` entries of one shard, and whether there is more after the last of them.
@@ -267,7 +298,9 @@ impl KvService {
                 let only = v1::ScanRequest { shard, cursor: cursor_there, limit: limit as u32, keys_only };
                 let link = self.peers.link(&node.client_addr).map_err(Status::unavailable)?;
                 let mut kv = KvClient::new(link.channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-                let page = kv.scan(passed_on(only, call)).await?.into_inner();
+                let page = self.while_up(node, kv.scan(passed_on(only, call))).await;
+                let silent = Outcome::Unavailable("the shard's leader went silent; ask again");
+                let page = page.unwrap_or_else(|| Err(failure(silent)))?.into_inner();
                 let more = cursor(&page.next_cursor).is_some_and(|(next, _)| next == shard);
                 Ok((page.entries, more))
             }

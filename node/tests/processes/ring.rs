@@ -1,11 +1,12 @@
 //! Rings that work, lose a process, and shrink.
 use crate::{
     load,
-    support::{eventually, expect_all, get, put, put_all, ring, settled},
+    support::{eventually, expect_all, get, may_retry, op_id, put, put_all, ring, settled},
 };
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use chord_proto::v1::{self, lookup_path_request::Target};
+use std::time::Duration;
 use tokio_stream::StreamExt as _;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,5 +218,38 @@ async fn whole_ring_ended_at_once_ends_soon_and_keeps_its_keys() -> anyhow::Resu
         let found = client.get(key.clone()).await.with_context(|| format!("get {key}"))?;
         ensure!(found.is_some_and(|found| found.value == key), "{key} is gone");
     }
+    Ok(())
+}
+
+/// Whoever asks another member than the leader need not wait for its deadline when the leader goes silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_passed_on_comes_back_when_the_leader_goes_silent() -> anyhow::Result<()> {
+    let root = tempfile::tempdir()?;
+    let nodes = ring(root.path(), 3, &[]).await?;
+    nodes[2].signal("STOP")?;
+    let mut answers = tokio::task::JoinSet::new();
+    for number in 0..64 {
+        let (mut kv, key) = (nodes[0].kv()?, Bytes::from(format!("key-{number}")));
+        answers.spawn(async move {
+            let put = v1::PutRequest { key: key.clone(), value: key.clone(), ttl_ms: None, op_id: Some(op_id()) };
+            let get = v1::GetRequest { key, stale_ok: false };
+            let within = Duration::from_secs(50);
+            let (mut put, mut get) = (tonic::Request::new(put), tonic::Request::new(get));
+            put.set_timeout(within);
+            get.set_timeout(within);
+            let mut reader = kv.clone();
+            let (put, get) = tokio::join!(kv.put(put), reader.get(get));
+            [put.err(), get.err()]
+        });
+    }
+    let mut silent = [0, 0];
+    while let Some(answer) = answers.join_next().await {
+        for (count, status) in silent.iter_mut().zip(answer?) {
+            let Some(status) = status else { continue };
+            ensure!(may_retry(&status) && status.message().contains("the shard's leader went silent"), "{status:?}");
+            *count += 1;
+        }
+    }
+    ensure!(silent.iter().all(|count| *count > 0), "none of the keys was led by the silent one: {silent:?}");
     Ok(())
 }

@@ -304,8 +304,7 @@ fn who_need_not_lead_after_all_sends_those_who_wait_to_the_first() {
         assert!(node.ask(1, operation).answers.is_empty());
         assert!(node.up(0).answers.is_empty());
         let answers = node.wait(110).answers.clone();
-        let first = NodeRef { incarnation: 0, ..identity(0, 0) };
-        assert_eq!(answers, [(Token(1), Outcome::NotLeader(Some(first)))]);
+        assert_eq!(answers, [(Token(1), Outcome::NotLeader(Some(identity(0, 0))))]);
     }
 }
 

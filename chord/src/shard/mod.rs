@@ -362,17 +362,17 @@ impl Replica {
         self.retry(env);
         self.retry_move(env);
         self.retry_compare(env);
-        let waiting = !self.pending.is_empty() || !self.pending_scans.is_empty() || self.closing.is_some();
         if !self.may_serve(env) {
             self.redirect_pending(env);
         }
-        let now = env.now.mono;
+        // Those who wait for a leader here are woken by its election.
+        let (now, closing) = (env.now.mono, self.closing.is_some());
         let next = match &mut self.leader {
-            None => waiting.then(|| now + BUSY_LOOK),
+            None => closing.then(|| now + BUSY_LOOK),
             Some(leader) => {
                 let missing = leader.config.members.iter().any(|m| !leader.installed.contains(m) && env.is_up(m));
                 match &mut leader.phase {
-                    Phase::Leading(lead) if !lead.is_busy() && !waiting => {
+                    Phase::Leading(lead) if !lead.is_busy() && !closing => {
                         let compare_at = lead.compare.next_at;
                         Some(if missing { compare_at.min(now + Nanos::from_millis(1000)) } else { compare_at })
                     }

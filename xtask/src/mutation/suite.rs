@@ -14,10 +14,12 @@ use std::{
 
 /// Address space of one test, in KiB: a mutant that collects without end is caught by it.
 const MEMORY_KIB_MAX: u64 = 4 << 20;
-/// Longest time of the original on which a limit is founded.
+/// Most processor time of the original on which a limit is founded.
 const ORIGINAL_MAX: Duration = Duration::from_secs(400);
-/// A mutant may take this many times as long as the original.
+/// A mutant may take this many times the processor time of the original.
 const SLOWER: u32 = 10;
+/// Longest time without any processor time to speak of: it waits for something that never comes.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// How much of the tests that are driven by seeds and samples.
 #[derive(Clone, Copy, PartialEq)]
@@ -64,7 +66,7 @@ const LONG: [&str; 4] = [
 pub struct Test {
     pub binary: Binary,
     pub name: String,
-    /// Of the original.
+    /// Processor time of the original.
     pub took: Duration,
     /// Mutants that it reaches.
     pub reaches: BTreeSet<u32>,
@@ -87,21 +89,35 @@ fn command(binary: &Binary, effort: Effort) -> Command {
     command
 }
 
-fn wait(mut child: Child, limit: Duration) -> Result<End> {
-    let begun = Instant::now();
+/// How a process ended, and its processor time: the clock on the wall would judge the machine's other work as well.
+fn wait(mut child: Child, limit: Duration) -> Result<(End, Duration)> {
+    let (mut used, mut moved) = (Duration::ZERO, Instant::now());
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(if status.success() { End::Passed } else { End::Failed });
+            return Ok((if status.success() { End::Passed } else { End::Failed }, used));
         }
-        if begun.elapsed() > limit {
+        let now = processor_time(child.id()).unwrap_or(used);
+        if now > used {
+            (used, moved) = (now, Instant::now());
+        }
+        if used > limit || moved.elapsed() > STUCK {
             child.kill()?;
             child.wait()?;
-            return Ok(End::TimedOut);
+            return Ok((End::TimedOut, used));
         }
         thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
+        pause = (pause * 2).min(Duration::from_millis(20));
     }
+}
+
+/// What all threads of a process have used so far, to a hundredth of a second (proc(5), `stat`).
+fn processor_time(process: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in parentheses, may hold spaces.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();
+    Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
 }
 
 impl Test {
@@ -116,7 +132,7 @@ impl Test {
         if let Some(number) = mutant {
             command.env("MUTANT", number.to_string());
         }
-        wait(command.spawn()?, self.took * SLOWER + Duration::from_secs(5))
+        Ok(wait(command.spawn()?, self.took * SLOWER + Duration::from_secs(5))?.0)
     }
 
     pub fn shown(&self) -> String {
@@ -137,12 +153,11 @@ pub fn survey(binaries: &[Binary], mutants: usize, effort: Effort, part: &str) -
             let (binary, name) = (binary.clone(), name.to_owned());
             let mut test = Test { binary, name, took: Duration::ZERO, reaches: BTreeSet::new() };
             fs::write(&list, "")?;
-            let begun = Instant::now();
             let mut command = test.only(effort);
             command.env("MUTANTS_REACHED", &list).env("MUTANTS_COUNT", mutants.to_string());
-            let end = wait(command.spawn()?, ORIGINAL_MAX)?;
+            let (end, took) = wait(command.spawn()?, ORIGINAL_MAX)?;
             ensure!(end == End::Passed, "{} fails without a mutant: {end:?}", test.shown());
-            test.took = begun.elapsed();
+            test.took = took;
             for line in fs::read_to_string(&list)?.lines() {
                 test.reaches.insert(line.parse().with_context(|| format!("reached: {line:?}"))?);
             }
@@ -161,7 +176,7 @@ pub fn run_all(binaries: &[Binary], effort: Effort) -> Result<Option<(String, En
         for name in effort.left_out() {
             command.args(["--skip", name]);
         }
-        let end = wait(command.spawn()?, ORIGINAL_MAX)?;
+        let (end, _) = wait(command.spawn()?, ORIGINAL_MAX)?;
         if end != End::Passed {
             return Ok(Some((binary.name.clone(), end)));
         }

@@ -148,7 +148,7 @@ impl Inner {
             Err(status) => {
                 let failure = retry::classify(&status);
                 if matches!(failure, Failure::NotSent | Failure::Lost) {
-                    group.leader.avoid();
+                    self.avoid(&group.leader);
                 }
                 self.learn();
                 sort_failed(group.items, &failure)

@@ -26,6 +26,8 @@ const LEARN_INTERVAL: Duration = Duration::from_millis(100);
 const LEARN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Nodes asked for it before giving up until the next failure.
 const LEARN_NODES_MAX: usize = 4;
+/// Time between two looks whether a member that was found unreachable is back.
+const PROBE: Duration = Duration::from_secs(2);
 /// Shortest time worth an attempt.
 const ATTEMPT_MIN: Duration = Duration::from_millis(1);
 
@@ -134,7 +136,7 @@ impl Inner {
         let (max, waited) = (self.settings.backoff_max, started.elapsed());
         let next = attempts.failed(retry::classify(status), message, waited, max)?;
         if next.avoid {
-            peer.avoid();
+            self.avoid(peer);
         }
         if next.learn {
             self.learn();
@@ -202,8 +204,8 @@ impl Inner {
         }
     }
 
-    /// Whom to ask next: the shard's leader, its other holders, other members, endpoints; first those that were not
-    /// tried and are not known to be unreachable. When all were tried, the round begins anew.
+    /// Whom to ask next: the shard's leader, its other holders, other members; first those that were not tried. When all that
+    /// can be reached were, the round begins anew. Endpoints, behind which any member may be, are for when none can.
     fn pick(&self, key: &[u8], tried: &mut Vec<Arc<Peer>>) -> Option<Arc<Peer>> {
         let routes = self.routes.load();
         let holders: &[usize] = match &*routes {
@@ -217,15 +219,19 @@ impl Inner {
         }
         let turn = if peers.is_empty() { 0 } else { rand::rng().random_range(0..peers.len()) };
         let others = peers.iter().cycle().skip(turn).take(peers.len());
-        let all =
-            || holders.iter().filter_map(|m| peers.get(*m)).chain(others.clone()).flatten().chain(&self.endpoints);
-        let is_new = |peer: &&Arc<Peer>| !tried.iter().any(|t| Arc::ptr_eq(t, peer));
-        let fresh = all().filter(is_new).find(|peer| !peer.is_avoided());
-        if let Some(peer) = fresh.or_else(|| all().find(is_new)) {
-            return Some(peer.clone());
-        }
-        tried.clear();
-        all().find(|peer| !peer.is_avoided()).or_else(|| all().next()).cloned()
+        let members = || holders.iter().filter_map(|m| peers.get(*m)).chain(others.clone()).flatten();
+        let all = || members().chain(&self.endpoints);
+        let is_near = |peer: &&Arc<Peer>| !peer.is_avoided();
+        let round = |tried: &[Arc<Peer>]| {
+            let is_new = |peer: &&Arc<Peer>| !tried.iter().any(|known| Arc::ptr_eq(known, peer));
+            let near = members().filter(is_near).find(is_new);
+            let beyond = || all().filter(is_near).find(is_new).or_else(|| all().find(is_new));
+            near.or_else(|| if members().any(|peer| is_near(&peer)) { None } else { beyond() }).cloned()
+        };
+        round(tried).or_else(|| {
+            tried.clear();
+            round(tried)
+        })
     }
 
     /// The first of a key's holders, when the map knows it and it can be reached.
@@ -258,7 +264,7 @@ impl Inner {
     }
 
     /// Asks some nodes for the shard map until one gives it.
-    pub async fn look(&self) -> Result<(), String> {
+    pub async fn look(self: &Arc<Self>) -> Result<(), String> {
         let (mut tried, mut message) = (Vec::new(), String::from("no member is known"));
         for _ in 0..LEARN_NODES_MAX {
             let Some(peer) = self.pick(&[], &mut tried) else { break };
@@ -271,7 +277,24 @@ impl Inner {
         Err(message)
     }
 
-    async fn ask_map(&self, peer: &Arc<Peer>) -> Result<(), (Status, String)> {
+    /// Has a member asked last until it answers a question for the shard map: no operation has to find out that it is back.
+    pub fn avoid(self: &Arc<Self>, peer: &Arc<Peer>) {
+        if !peer.avoid() {
+            return;
+        }
+        let (client, peer) = (Arc::downgrade(self), peer.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PROBE).await;
+                let Some(client) = client.upgrade().filter(|client| client.pool.holds(&peer)) else { return };
+                if !peer.is_avoided() || client.ask_map(&peer).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn ask_map(self: &Arc<Self>, peer: &Arc<Peer>) -> Result<(), (Status, String)> {
         let mut kv = call::kv(peer.channel());
         let ask = kv.shard_map(call::within(v1::ShardMapRequest {}, LEARN_TIMEOUT));
         let answer = tokio::time::timeout(LEARN_TIMEOUT, ask).await.unwrap_or_else(|_| Err(timed_out(LEARN_TIMEOUT)));
@@ -279,7 +302,7 @@ impl Inner {
         let map = map.map_err(|status| {
             let message = format!("{}: {}", peer.address, retry::describe(&status));
             if retry::classify(&status) == retry::Failure::NotSent {
-                peer.avoid();
+                self.avoid(peer);
             }
             (status, message)
         })?;

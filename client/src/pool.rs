@@ -7,23 +7,17 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
 };
 use tonic::transport::Channel;
-
-/// For how long a member that could not be reached is asked last.
-const AVOID: Duration = Duration::from_secs(2);
 
 /// One address, with its connections.
 pub(crate) struct Peer {
     pub address: String,
     links: Vec<Link>,
     next: AtomicUsize,
-    /// Milliseconds since `born`; 0: never.
-    avoid_until_ms: AtomicU64,
-    born: Instant,
+    avoided: AtomicBool,
 }
 
 impl Peer {
@@ -33,8 +27,7 @@ impl Peer {
                 net::link_within(address, endpoints.tls.clone(), endpoints.dial.clone(), endpoints.connect_timeout)
             })
             .collect::<Result<_, _>>()?;
-        let (next, avoid_until_ms) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Ok(Peer { address: address.to_owned(), links, next, avoid_until_ms, born: Instant::now() })
+        Ok(Peer { address: address.to_owned(), links, next: AtomicUsize::new(0), avoided: AtomicBool::new(false) })
     }
 
     /// One of its connections, in turn.
@@ -43,23 +36,19 @@ impl Peer {
         self.links[turn].channel.clone()
     }
 
-    fn now_ms(&self) -> u64 {
-        self.born.elapsed().as_millis() as u64
-    }
-
-    /// Whether it was lately found unreachable.
+    /// Whether it was found unreachable, and has not answered since.
     pub fn is_avoided(&self) -> bool {
-        let until = self.avoid_until_ms.load(Ordering::Relaxed);
-        until != 0 && self.now_ms() < until
+        self.avoided.load(Ordering::Relaxed)
     }
 
-    pub fn avoid(&self) {
-        self.avoid_until_ms.store(self.now_ms() + AVOID.as_millis() as u64, Ordering::Relaxed);
+    /// Has it asked last. Says whether that is news.
+    pub fn avoid(&self) -> bool {
+        !self.avoided.swap(true, Ordering::Relaxed)
     }
 
     pub fn answered(&self) {
-        if self.avoid_until_ms.load(Ordering::Relaxed) != 0 {
-            self.avoid_until_ms.store(0, Ordering::Relaxed);
+        if self.is_avoided() {
+            self.avoided.store(false, Ordering::Relaxed);
         }
     }
 }
@@ -85,6 +74,12 @@ impl Pool {
         let peer = Arc::new(Peer::new(address, &self.endpoints, self.connections)?);
         peers.insert(address.to_owned(), peer.clone());
         Ok(peer)
+    }
+
+    /// Whether a peer is not forgotten.
+    pub fn holds(&self, peer: &Arc<Peer>) -> bool {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.get(&peer.address).is_some_and(|known| Arc::ptr_eq(known, peer))
     }
 
     /// Forgets addresses that are not wanted any more; operations under way keep theirs.

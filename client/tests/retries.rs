@@ -154,6 +154,56 @@ async fn a_leader_nobody_listens_for_is_passed_over_at_once() {
 }
 
 #[tokio::test]
+async fn a_silent_member_is_asked_by_no_operation_until_it_answers_a_probe() {
+    let ring = ring(3, 1).await;
+    let client = client(&[&ring[0]]).await;
+    let silent = |is_silent: bool| {
+        ring[1].with(|state| {
+            state.is_silent = is_silent;
+            state.always = is_silent.then_some(Fault::Hang);
+            state.seen.clear();
+        });
+    };
+    silent(true);
+    let probes = ring[1].with(|state| state.maps_asked);
+    // Long enough for two probes.
+    let begun = Instant::now();
+    while begun.elapsed() < 5500 * MS {
+        client.put(Put::new("k", "v")).await.unwrap();
+        tokio::time::sleep(20 * MS).await;
+    }
+    assert_eq!(ring[1].with(|state| state.seen.len()), 1, "the one that found out");
+    assert!(ring[1].with(|state| state.maps_asked) > probes);
+    silent(false);
+    let mut rounds = 0..500;
+    while ring[1].with(|state| state.seen.is_empty()) {
+        assert!(rounds.next().is_some(), "it leads, and is back");
+        client.put(Put::new("k", "v")).await.unwrap();
+        tokio::time::sleep(20 * MS).await;
+    }
+}
+
+/// Behind the name of a service may be anybody, also the member that is gone.
+#[tokio::test]
+async fn endpoints_are_for_when_no_member_can_be_reached() {
+    let seed = Fake::start().await;
+    let ring = ring(3, 0).await;
+    let addresses: Vec<&str> = ring.iter().map(|fake| &*fake.address).collect();
+    seed.with(|state| state.map = map(&addresses, 0));
+    let client = client_with(&[&seed], ClientSettings { deadline: 2000 * MS, ..settings() }).await;
+    let fail = |fault: Fault| ring.iter().for_each(|fake| fake.with(|state| state.always = Some(fault.clone())));
+    fail(Fault::Refuse(Code::Unavailable));
+    match client.put(Put::new("k", "v")).await {
+        Err(Error::Unavailable { attempts, .. }) => assert!(attempts > 6, "more than a round: {attempts}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(seed.with(|state| state.seen.len()), 0);
+    fail(Fault::Hang);
+    client.put(Put::new("k", "v")).await.unwrap();
+    assert_eq!(seed.with(|state| state.writes()), 1);
+}
+
+#[tokio::test]
 async fn the_map_is_asked_for_seldom_however_many_operations_fail() {
     let fake = Fake::start().await;
     let client = client_with(&[&fake], ClientSettings { deadline: 1000 * MS, ..settings() }).await;

@@ -55,6 +55,8 @@ pub struct State {
     pub batches: usize,
     pub map: v1::ShardMapResponse,
     pub maps_asked: usize,
+    /// It does not answer questions for the map.
+    pub is_silent: bool,
 }
 
 impl State {
@@ -291,8 +293,11 @@ impl Kv for Service {
     }
 
     async fn shard_map(&self, _: Request<v1::ShardMapRequest>) -> Result<Response<v1::ShardMapResponse>, Status> {
-        let mut state = self.0.lock().unwrap();
-        state.maps_asked += 1;
-        Ok(Response::new(state.map.clone()))
+        let (map, is_silent) = {
+            let mut state = self.0.lock().unwrap();
+            state.maps_asked += 1;
+            (state.map.clone(), state.is_silent)
+        };
+        if is_silent { std::future::pending().await } else { Ok(Response::new(map)) }
     }
 }

@@ -204,8 +204,8 @@ impl Inner {
         }
     }
 
-    /// Whom to ask next: the shard's leader, its other holders, other members; first those that were not tried. When all that
-    /// can be reached were, the round begins anew. Endpoints, behind which any member may be, are for when none can.
+    /// Whom to ask next: the shard's leader, its other holders, other members; first those that were not tried. When all
+    /// that can be reached were, the round begins anew. Endpoints, behind which any member may be, are for when none can.
     fn pick(&self, key: &[u8], tried: &mut Vec<Arc<Peer>>) -> Option<Arc<Peer>> {
         let routes = self.routes.load();
         let holders: &[usize] = match &*routes {
@@ -277,7 +277,8 @@ impl Inner {
         Err(message)
     }
 
-    /// Has a member asked last until it answers a question for the shard map: no operation has to find out that it is back.
+    /// Has a member asked last until it answers a question for the shard map: no operation has to find out that it is
+    /// back.
     pub fn avoid(self: &Arc<Self>, peer: &Arc<Peer>) {
         if !peer.avoid() {
             return;

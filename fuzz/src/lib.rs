@@ -13,8 +13,9 @@
 //! | configuration files, histories (JSON lines), durations, addresses, certificates | files and flags | [`words`] |
 //!
 //! libFuzzer drives them with coverage (`fuzz/libfuzzer`, `cargo xtask fuzz --libfuzzer`). That needs a nightly compiler
-//! and another build; so the tests run the same functions on the committed corpus and on mutations of it. Of what it finds,
-//! the corpus keeps what reaches new code, gets past the door and is no longer than 1 KiB (files named by their SHA-1).
+//! and another build; so the tests run the same functions on the committed corpus and on mutations of it. Of what it
+//! finds, the corpus keeps what reaches new code, gets past the door and is no longer than 1 KiB (files named by their
+//! SHA-1).
 mod answers;
 mod core;
 mod files;

@@ -168,8 +168,8 @@ fn writer() -> anyhow::Result<()> {
 }
 
 /// Goal: whatever a store called durable is there after a crash, and no batch in part. Method: a process that writes is
-/// killed at another moment each time, while it writes, flushes or compacts; the next one goes on with its directory. After
-/// so many kills it begins with an empty one, because everything that is there is read again after each.
+/// killed at another moment each time, while it writes, flushes or compacts; the next one goes on with its directory.
+/// After so many kills it begins with an empty one, because everything that is there is read again after each.
 #[test]
 fn killed_writer_loses_nothing_it_called_durable() -> anyhow::Result<()> {
     const KILLS_PER_DIRECTORY: u64 = 100;

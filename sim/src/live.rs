@@ -22,8 +22,8 @@ pub struct Row<F> {
     pub fault: F,
 }
 
-/// Runs the rows that `LIVE_ROWS` names (`all`: every one; without it those of `short`). Prints the table, and writes it to
-/// `LIVE_TABLE` if that is set.
+/// Runs the rows that `LIVE_ROWS` names (`all`: every one; without it those of `short`). Prints the table, and writes
+/// it to `LIVE_TABLE` if that is set.
 ///
 /// # Errors
 /// Names of rows that failed, or that are none.

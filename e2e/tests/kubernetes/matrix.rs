@@ -1,7 +1,7 @@
 //! Every kind of operation under every kind of fault, with all answers checked for linearizability.
 //!
-//! Two pods per row: one writes and verifies a journal of acknowledged writes, the other records a history of puts, gets, deletes,
-//! compare-and-sets, scans and times to live on ten contended keys.
+//! Two pods per row: one writes and verifies a journal of acknowledged writes, the other records a history of puts, gets,
+//! deletes, compare-and-sets, scans and times to live on ten contended keys.
 use crate::{faults::bystander, small};
 use anyhow::{Context as _, Result, ensure};
 use e2e::{

@@ -260,8 +260,8 @@ impl KvService {
         })
     }
 
-    /// Waits for another node as long as this one takes it for alive. After that, asking again soon finds who leads then,
-    /// while waiting on would last until the caller's deadline.
+    /// Waits for another node as long as this one takes it for alive. After that, asking again soon finds who leads
+    /// then, while waiting on would last until the caller's deadline.
     async fn while_up<T>(&self, to: NodeRef, answer: impl Future<Output = T>) -> Option<T> {
         let mut answer = pin!(answer);
         loop {

@@ -1,8 +1,8 @@
 //! Every kind of operation under faults of processes, networks, clocks and volumes, with all answers checked for
 //! linearizability: what pods that share one machine cannot show, and some of what they can.
 //!
-//! Two processes of `chordctl` per row: one writes and verifies a journal of acknowledged writes, the other records a history of puts, gets,
-//! deletes, compare-and-sets, scans and times to live on ten contended keys.
+//! Two processes of `chordctl` per row: one writes and verifies a journal of acknowledged writes, the other records a
+//! history of puts, gets, deletes, compare-and-sets, scans and times to live on ten contended keys.
 use crate::{
     faults::{Full, Network, WallClock, Weather},
     support::{BINARY, Node, eventually, put_all, settled},

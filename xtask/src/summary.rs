@@ -13,18 +13,27 @@ struct Stage {
     passed: u64,
     failed: u64,
     seconds: f64,
+    reasons: Vec<String>,
 }
 
+/// Lines that are kept of what a runner says of one failure, and of all failures of a stage.
+const LINES: (usize, usize) = (8, 40);
+
 /// Tests counted from the output of their runner.
-#[derive(Default, Debug, PartialEq, Clone, Copy)]
+#[derive(Default, Debug)]
 pub struct Count {
-    pub passed: u64,
-    pub failed: u64,
+    passed: u64,
+    failed: u64,
+    /// Which tests failed and how, in the runner's words.
+    reasons: Vec<String>,
+    /// Lines that still belong to the last failure.
+    more: usize,
 }
 
 impl Count {
     /// Takes in a line of cargo's, vitest's or Playwright's output.
     pub fn line(&mut self, line: &str) {
+        self.reason(line);
         let line = line.trim();
         // cargo: `test result: ok. 3 passed; 0 failed; …`; vitest: `Tests  1 failed | 11 passed (12)`;
         // Playwright, alone on a line: `5 passed (3.2s)`, `1 failed`.
@@ -41,6 +50,25 @@ impl Count {
             }
         }
     }
+
+    fn reason(&mut self, line: &str) {
+        // cargo: `---- name stdout ----`, and the names after `failures:`; vitest: ` FAIL  file > name`;
+        // Playwright: `  1) [page] › file › name`.
+        let begins = line.starts_with("---- ")
+            || line == "failures:"
+            || line.starts_with(" FAIL ")
+            || line.trim_start().split_once(") [").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+        if begins {
+            self.more = LINES.0;
+        }
+        if line.starts_with("test result:") {
+            self.more = 0;
+        }
+        if self.more > 0 && !line.trim().is_empty() && self.reasons.len() < LINES.1 {
+            self.more -= 1;
+            self.reasons.push(line.trim_end().to_owned());
+        }
+    }
 }
 
 impl Summary {
@@ -50,6 +78,7 @@ impl Summary {
         let (begun, mut count) = (Instant::now(), Count::default());
         let good = work(&mut count).unwrap_or_else(|error| {
             println!("{error:#}");
+            count.reasons.extend(format!("{error:#}").lines().take(LINES.0).map(str::to_owned));
             false
         });
         if good && count.passed == 0 {
@@ -58,16 +87,21 @@ impl Summary {
         if !good && count.failed == 0 {
             count.failed = 1;
         }
-        let Count { passed, failed } = count;
-        self.stages.push(Stage { name: name.to_owned(), passed, failed, seconds: begun.elapsed().as_secs_f64() });
+        let Count { passed, failed, reasons, .. } = count;
+        let seconds = begun.elapsed().as_secs_f64();
+        self.stages.push(Stage { name: name.to_owned(), passed, failed, seconds, reasons });
         failed == 0
     }
 
-    /// Prints all stages and, last, the sum. An error if anything failed.
+    /// Prints all stages, what failed in them and, last, the sum: whoever sees only the end of a long log sees why. An
+    /// error if anything failed.
     pub fn close(self) -> Result<()> {
         println!("\n{:<44} {:>7} {:>7} {:>9}", "stage", "passed", "failed", "seconds");
-        for Stage { name, passed, failed, seconds } in &self.stages {
+        for Stage { name, passed, failed, seconds, .. } in &self.stages {
             println!("{name:<44} {passed:>7} {failed:>7} {seconds:>9.1}");
+        }
+        for Stage { name, reasons, .. } in self.stages.iter().filter(|stage| stage.failed > 0) {
+            println!("\nfailed: {name}\n{}", reasons.join("\n"));
         }
         let sum = |part: fn(&Stage) -> u64| self.stages.iter().map(part).sum::<u64>();
         let (passed, failed) = (sum(|stage| stage.passed), sum(|stage| stage.failed));
@@ -84,22 +118,40 @@ impl Summary {
 mod tests {
     use super::*;
 
-    fn count(text: &str) -> Count {
+    fn read(text: &str) -> Count {
         let mut count = Count::default();
         text.lines().for_each(|line| count.line(line));
         count
     }
 
+    /// Passed and failed.
+    fn count(text: &str) -> (u64, u64) {
+        let Count { passed, failed, .. } = read(text);
+        (passed, failed)
+    }
+
     #[test]
     fn cargo_vitest_and_playwright_are_counted() {
         let cargo = "running 4 tests\ntest result: ok. 3 passed; 1 failed; 0 ignored; finished in 0.1s";
-        assert_eq!(count(cargo), Count { passed: 3, failed: 1 });
-        assert_eq!(
-            count(" Test Files  2 passed (2)\n      Tests  1 failed | 11 passed (12)"),
-            Count { passed: 11, failed: 1 }
-        );
-        assert_eq!(count("  1 failed\n    [chromium] x.spec.ts\n  5 passed (3.2s)"), Count { passed: 5, failed: 1 });
-        assert_eq!(count("load: 7 failed tries"), Count::default());
+        assert_eq!(count(cargo), (3, 1));
+        assert_eq!(count(" Test Files  2 passed (2)\n      Tests  1 failed | 11 passed (12)"), (11, 1));
+        assert_eq!(count("  1 failed\n    [chromium] x.spec.ts\n  5 passed (3.2s)"), (5, 1));
+        assert_eq!(count("load: 7 failed tries"), (0, 0));
+    }
+
+    #[test]
+    fn what_failed_is_kept_in_the_runners_words() {
+        let cargo = "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\n\nthread 'b' panicked at x.rs:1:1:\n\
+                     left is right\n\ntest result: FAILED. 1 passed; 1 failed;\nnot this";
+        let said = ["failures:", "---- b stdout ----", "thread 'b' panicked at x.rs:1:1:", "left is right"];
+        assert_eq!(read(cargo).reasons, said);
+        let playwright =
+            "  ✓  1 [page] › a.spec.ts:1:1 › fine (1s)\n\n  1) [page] › a.spec.ts:9:1 › name ──\n\n    Error: no";
+        assert_eq!(read(playwright).reasons, ["  1) [page] › a.spec.ts:9:1 › name ──", "    Error: no"]);
+        let vitest = " ✓ a.test.ts (3 tests) 4ms\n FAIL  b.test.ts > it is so\nAssertionError: expected 1 to be 2";
+        assert_eq!(read(vitest).reasons, [" FAIL  b.test.ts > it is so", "AssertionError: expected 1 to be 2"]);
+        let long = format!("---- b stdout ----\n{}", "line\n".repeat(100));
+        assert_eq!(read(&long).reasons.len(), LINES.0);
     }
 
     #[test]

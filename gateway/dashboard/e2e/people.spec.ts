@@ -30,6 +30,21 @@ for (const colorScheme of ["light", "dark"] as const) {
   });
 }
 
+test("nobody sees the page in the other colours first", async ({ page }) => {
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.addInitScript(() => {
+    const watcher = new MutationObserver(() => {
+      if (document.querySelector("main")) {
+        watcher.disconnect();
+        Object.assign(window, { first: document.documentElement.dataset.theme ?? "none yet" });
+      }
+    });
+    watcher.observe(document, { childList: true, subtree: true });
+  });
+  await open(page);
+  expect(await page.evaluate(() => (window as unknown as { first: string }).first)).toBe("dark");
+});
+
 test("the other colours are chosen with one press, and kept", async ({ page }) => {
   await page.emulateMedia({ colorScheme: "light" });
   await open(page);

@@ -40,10 +40,12 @@ export const test = base.extend<{ watch: Watch }>({
 
 export { expect };
 
-/** Opens a view, `path` below the base path, and waits for the ring. */
+/** Opens a view, `path` below the base path, and waits for the ring and for the view. */
 export async function open(page: Page, path = ""): Promise<void> {
   await page.goto(path);
   await live(page);
+  // Some views come in a file of their own.
+  await expect(page.getByText("Loading …")).toHaveCount(0);
 }
 
 export async function live(page: Page): Promise<void> {

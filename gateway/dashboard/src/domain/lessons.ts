@@ -24,8 +24,24 @@ const successorOf = (frame: Frame, node: number) => frame.nodes.find((one) => on
 const begin = (nodes: number, keys: number): Command[] => [
   { type: "reset", nodes },
   { type: "speed", factor: 1 },
-  ...(keys > 0 ? [{ type: "fill", keys } as const] : []),
+  { type: "fill", keys },
 ];
+
+/** Keys that are still being written to the world that comes after `world`. */
+export interface Owed {
+  world: number;
+  keys: number;
+}
+
+/** What these commands write, given in a world: the next step is about it, so it waits for it. */
+export function owedBy(commands: readonly Command[], { world }: Frame): Owed {
+  return { world, keys: commands.reduce((sum, command) => sum + (command.type === "fill" ? command.keys : 0), 0) };
+}
+
+export function isThere({ world, keys }: Owed, frame: Frame): boolean {
+  const led = frame.nodes.reduce((sum, node) => sum + node.keysLeader, 0);
+  return keys === 0 || (frame.world !== world && led >= keys);
+}
 
 export const LESSONS: Lesson[] = [
   {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Frame, LogEntry, SandboxNode } from "../api/sandbox";
 import { SIZE, toId } from "./id";
-import { LESSONS } from "./lessons";
+import { isThere, LESSONS, owedBy } from "./lessons";
 import { lookOf, seatsOf } from "./ring";
 import { flown, led, logged, ringOfFrame, seenFlights } from "./sandbox";
 
@@ -82,4 +82,19 @@ test("a node of a minority only would lead", () => {
   expect(led({ ...node, shardsCutOff: 0 })).toBe("leads 5 keys");
   expect(led({ ...node, shardsCutOff: 3 })).toBe("would lead 5 keys, but reaches no majority: serves none");
   expect(led({ ...node, shardsCutOff: 1 })).toContain("1 of its 3 shards");
+});
+
+test("a step waits for the keys that the one before writes, in the new world and not in the old one", () => {
+  const before = frameOf(5);
+  const owed = owedBy(
+    [
+      { type: "reset", nodes: 5 },
+      { type: "fill", keys: 10 },
+    ],
+    before,
+  );
+  expect(isThere(owed, before)).toBe(false);
+  expect(isThere(owed, { ...before, world: 2, nodes: before.nodes.slice(1) })).toBe(false);
+  expect(isThere(owed, { ...before, world: 2 })).toBe(true);
+  expect(isThere(owedBy([{ type: "get", key: "a" }], before), before)).toBe(true);
 });

@@ -1,5 +1,5 @@
 /** What the visitor's system and the visitor prefer. */
-import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useInsertionEffect, useState, useSyncExternalStore } from "react";
 
 export function useMedia(query: string): boolean {
   const subscribe = useCallback(
@@ -32,7 +32,8 @@ export function useTheme(): { theme: Theme; shown: "light" | "dark"; choose: (th
   const [theme, setTheme] = useState(stored);
   const systemDark = useMedia("(prefers-color-scheme: dark)");
   const shown = theme === "system" ? (systemDark ? "dark" : "light") : theme;
-  useEffect(() => {
+  // Before anything is laid out: nobody sees the page in the other colours first, nor buttons fade out of them.
+  useInsertionEffect(() => {
     document.documentElement.dataset.theme = shown;
   }, [shown]);
   const choose = useCallback((next: Theme) => {

@@ -8,9 +8,9 @@ export function OperatorPanel({ operator, now }: { operator: OperatorStatus | nu
   return (
     <section aria-labelledby="operator" className="panel shrink-0">
       <div className="mb-2 flex flex-wrap items-baseline justify-between gap-x-4">
-        <h3 id="operator" className="text-[0.8125rem] font-semibold">
+        <h2 id="operator" className="text-[0.8125rem] font-semibold">
           Operator
-        </h3>
+        </h2>
         {operator && (
           <p className="label">
             {plural(operator.wanted, "member")} wanted, {count(operator.members)} there, {count(operator.serving)}{" "}

@@ -1,14 +1,16 @@
 import { useState } from "react";
 import type { Command, Frame } from "../../api/sandbox";
-import { LESSONS } from "../../domain/lessons";
+import { isThere, LESSONS, type Owed, owedBy } from "../../domain/lessons";
 import { Section } from "../parts/figure";
 
 /** Prepared experiments, a step at a time. */
 export function Lessons({ frame, send }: { frame: Frame; send: (command: Command) => void }) {
   const [chosen, setChosen] = useState("");
   const [done, setDone] = useState(0);
+  const [owed, setOwed] = useState<Owed | null>(null);
   const lesson = LESSONS.find((one) => one.id === chosen);
   const next = lesson?.steps[done];
+  const waits = done > 0 && owed !== null && !isThere(owed, frame);
   return (
     <Section title="Lessons">
       <label className="label" htmlFor="lesson">
@@ -47,10 +49,14 @@ export function Lessons({ frame, send }: { frame: Frame; send: (command: Command
             <button
               type="button"
               className="button button-strong"
+              disabled={waits}
+              title={waits ? "The keys are still being written." : undefined}
               onClick={() => {
-                for (const command of next.commands(frame)) {
+                const commands = next.commands(frame);
+                for (const command of commands) {
                   send(command);
                 }
+                setOwed(owedBy(commands, frame));
                 setDone(done + 1);
               }}
             >

@@ -202,8 +202,17 @@ pub(crate) fn message(shard: ShardId, epoch: u64, ballot: Ballot, kind: ShardKin
     ShardMsg { shard, epoch, ballot, kind }
 }
 
-/// The first member that is up: it should lead.
+/// Whether most members are up. Without them nobody can be elected, and an attempt would do harm later: its higher ballot
+/// may arrive when a cut heals, and end the leadership of those who went on meanwhile.
+pub(crate) fn majority_is_up<S: Store>(config: &Config, env: &Env<S>) -> bool {
+    config.members.iter().filter(|member| env.is_up(member)).count() >= config.majority()
+}
+
+/// The first member that is up, as long as a majority is: it should lead.
 pub(crate) fn candidate<S: Store>(config: &Config, env: &Env<S>) -> Option<MemberKey> {
+    if !majority_is_up(config, env) {
+        return None;
+    }
     let resting = env.now.mono < env.shared.resting_until;
     config.members.iter().copied().find(|member| if *member == env.me { !resting } else { env.is_up(member) })
 }

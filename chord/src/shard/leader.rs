@@ -6,7 +6,7 @@ use crate::{
     rules::Rule,
     shard::{
         config::{Ballot, Config, Seal, ShardId},
-        env::{Env, candidate, message},
+        env::{Env, candidate, majority_is_up, message},
         moves::{Move, Sealing, Shipment},
         ops::{Draft, KeyOp, Verdict, evaluate, with_version},
         record::{Record, Version},
@@ -202,7 +202,11 @@ impl Replica {
         if self.outdated_since.is_some_and(|since| env.now.mono.since(since) < Nanos::from_millis(3000)) {
             return;
         }
-        if candidate(&self.meta.config, env) != Some(env.me) && !self.must_stand_in(env) {
+        let Some(first) = candidate(&self.meta.config, env) else {
+            // Nothing wakes the shard when a member becomes known.
+            return self.wake(env.now.mono + STAND_IN, env);
+        };
+        if first != env.me && !self.must_stand_in(env) {
             return;
         }
         if env.now.mono < self.elect_at {
@@ -267,6 +271,13 @@ impl Replica {
                 let prepare = message(self.shard, leader.config.epoch, leader.ballot, ShardKind::Prepare);
                 env.send_durable(member, prepare);
             }
+        }
+    }
+
+    /// Gives up leadership where no majority is in reach: who waits here had better ask the others.
+    pub fn depose_in_minority<S: Store>(&mut self, env: &mut Env<S>) {
+        if self.leader.as_ref().is_some_and(|leader| !majority_is_up(&leader.config, env)) {
+            self.step_down(env);
         }
     }
 

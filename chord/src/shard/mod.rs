@@ -244,7 +244,7 @@ impl Shards {
             if replica.meta.config.index_of(&peer).is_none() {
                 continue;
             }
-            if !up {
+            if !up || replica.leader.is_none() {
                 replica.wake(soon, env);
             } else if let Some(lead) = replica.lead() {
                 // It may have missed writes: compare, spread over a while.
@@ -358,6 +358,7 @@ impl Replica {
     fn on_wake<S: Store>(&mut self, env: &mut Env<S>) {
         self.poll_newer(env);
         self.tell_loss(env);
+        self.depose_in_minority(env);
         self.consider(env);
         self.retry(env);
         self.retry_move(env);

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use chord::{
     io::{AdminAction, CallId, Input, Operation, Outcome, Retryable, Token},
     member::{Member, MemberKey, MemberState},
-    msg::{RingReply, RingRequest, ShardKind},
+    msg::{RingReply, RingRequest, ShardKind, ShardMsg},
     rules::Rule,
     shard::{
-        config::ShardId,
+        config::{Ballot, ShardId},
         record::{OpId, Version},
     },
     store::Store as _,
@@ -94,6 +94,8 @@ pub struct Scenario {
     pub requests: &'static [Request],
     /// Who may come to believe that whom is dead.
     pub suspects: &'static [(usize, usize)],
+    /// Who may be asked to lead, as by a leader that is about to restart.
+    pub handovers: &'static [usize],
     /// Timers fired, in all.
     pub ticks: u8,
     /// Sessions broken, in all: what is on the wire is lost.
@@ -144,6 +146,8 @@ pub enum Action {
     Break(u8, u8),
     /// A node believes that another one is dead.
     Suspect(u8, u8),
+    /// A node is asked to lead.
+    Handover(u8),
     /// A client asks.
     Ask(u8),
     /// A client asks again, elsewhere.
@@ -179,6 +183,7 @@ pub struct State {
     acknowledged: Version,
     wished: u8,
     suspected: u32,
+    handed: u8,
     ended: u8,
     ticks: u8,
     breaks: u8,
@@ -192,7 +197,8 @@ impl Hash for State {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (&self.hosts, &self.wires, &self.rumors, &self.asked, &self.history, &self.configs).hash(state);
         (self.acknowledged, self.wished).hash(state);
-        (self.suspected, self.ended, self.ticks, self.breaks, self.crashes, self.wipes, self.wrong).hash(state);
+        (self.suspected, self.handed, self.ended, self.ticks, self.breaks, self.crashes, self.wipes, self.wrong)
+            .hash(state);
     }
 }
 
@@ -269,6 +275,7 @@ impl Shard {
             acknowledged: Version::default(),
             wished: 0,
             suspected: 0,
+            handed: 0,
             ended: 0,
             ticks: 0,
             breaks: 0,
@@ -600,6 +607,9 @@ impl Model for Shard {
                 actions.push(Action::Suspect(*by as u8, *of as u8));
             }
         }
+        for index in scenario.handovers.iter().filter(|index| state.handed & (1 << **index) == 0) {
+            actions.push(Action::Handover(*index as u8));
+        }
         let next = |node: usize| {
             let mut open = scenario.wishes.iter().enumerate().filter(|(_, (of, _))| *of == node);
             open.find(|(bit, _)| state.wished & (1 << bit) == 0).map(|(_, (_, wish))| *wish)
@@ -645,6 +655,13 @@ impl Model for Shard {
                 state.suspected |= 1 << bit;
                 let peer = state.hosts[usize::from(of)].core.me().key;
                 self.step(state, by.into(), Input::PeerDown { peer, refused: true }, self.syncs(), None);
+            }
+            Action::Handover(to) => {
+                state.handed |= 1 << to;
+                let epoch = state.hosts[usize::from(to)].config.as_ref()?.epoch;
+                let message = ShardMsg { shard: SHARD, epoch, ballot: Ballot::ZERO, kind: ShardKind::Handover };
+                let from = state.hosts[usize::from(to == 0)].core.me().key;
+                self.step(state, to.into(), Input::Shard { from, messages: vec![message] }, self.syncs(), None);
             }
             Action::Ask(index) => {
                 let request = self.scenario.requests[usize::from(index)];

@@ -91,6 +91,33 @@ fn deposed(told: &[(u64, Outcome)], hint: usize) {
     }
 }
 
+/// What a cut-off member asked for would arrive when the cut heals, and depose those who went on without it.
+#[test]
+fn who_reaches_no_majority_seeks_no_leadership_and_keeps_nobody_waiting() {
+    let mut core = Start::default().start();
+    core.wait(0); // from here on it watches the others
+    core.down(1);
+    core.down(2);
+    for (token, operation) in [(1, put("a", "1", 1)), (2, get("a")), (3, scan(9))] {
+        let told = core.ask(token, operation).told;
+        assert!(matches!(told[..], [(_, Outcome::Unavailable(_))]), "{told:?}");
+    }
+    assert!(core.until(8000, |done| !done.prepares().is_empty()).is_none());
+    // One that answers is a majority with this one.
+    assert_eq!(core.hear(2, ack("a", version(1))).prepares(), [1, 2]);
+}
+
+#[test]
+fn a_leader_that_reaches_no_majority_any_more_sends_those_who_wait_elsewhere() {
+    let mut core = busy();
+    assert_eq!(core.down(1).told, []);
+    let told = core.down(2).told;
+    let [(1, write), (_, second), (_, third)] = &told[..] else { panic!("{told:?}") };
+    assert!(is_unknown(write), "{write:?}");
+    assert!([second, third].iter().all(|outcome| matches!(outcome, Outcome::Unavailable(_))), "{told:?}");
+    assert!(!core.host.leads);
+}
+
 #[test]
 fn a_higher_promise_deposes() {
     let mut core = busy();

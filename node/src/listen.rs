@@ -105,12 +105,13 @@ impl Door {
         let acceptor = tokio_rustls::TlsAcceptor::from(tls.current().server.clone());
         let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
+            // Anything else is no verdict of TLS: the caller went away.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::info!(%error, "refused a connection: no certificate of this ring's authority, or an expired one");
                 metrics::counter!("chord_refused_connections_total").increment(1);
                 return None;
             }
-            Err(_) => return None,
+            Ok(Err(_)) | Err(_) => return None,
         };
         let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let role = leaf.and_then(|leaf| role_of(leaf, &self.namespace, &self.ring));

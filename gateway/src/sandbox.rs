@@ -15,10 +15,8 @@ pub mod world;
 use crate::schema::HexId;
 use bytes::Bytes;
 use chord::{
-    Core,
     io::{Operation, Retryable},
     member::{MemberKey, MemberState},
-    msg::MapEntry,
     shard::record::OpId,
     time::Nanos,
 };
@@ -28,7 +26,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use store::MemStore;
 use world::World;
 
 /// Keys a visitor may write in one world.
@@ -227,26 +224,11 @@ fn view(place: usize, node: &world::Node, places: &BTreeMap<MemberKey, usize>) -
             .unwrap_or_default(),
         fingers: fingers.into_iter().filter(|finger| *finger != place).collect(),
         keys_leader: status.keys_led,
-        shards_leader: status.shards_led,
-        shards_cut_off: core.map_or(0, cut_off),
         keys_replica: status.keys_held,
         shards_moving: status.shards_moving,
         keys_sent: status.counters.keys_sent,
         keys_received: status.counters.keys_received,
     }
-}
-
-/// Shards a node leads, as it says, without reaching a majority of their replicas.
-fn cut_off(core: &Core<MemStore>) -> u32 {
-    let me = core.me().key;
-    let reaches =
-        |key: &&MemberKey| **key == me || core.view().get(key).is_some_and(|member| core.is_reachable(&member.node));
-    let is_cut_off = |entry: &MapEntry| {
-        let members = &entry.config.members;
-        let leader = entry.leader.and_then(|place| members.get(usize::try_from(place).ok()?));
-        leader == Some(&me) && 2 * members.iter().filter(reaches).count() <= members.len()
-    };
-    core.shard_map().iter().filter(|entry| is_cut_off(entry)).count() as u32
 }
 
 fn nanos(real: Duration, speed: f64) -> u64 {

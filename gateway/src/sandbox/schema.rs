@@ -79,10 +79,6 @@ pub struct NodeView {
     /// Distinct targets.
     pub fingers: Vec<usize>,
     pub keys_leader: u64,
-    /// Shards it leads, as it says.
-    pub shards_leader: u32,
-    /// Those of them of whose replicas it reaches no majority: it can serve none of their keys.
-    pub shards_cut_off: u32,
     pub keys_replica: u64,
     pub shards_moving: u32,
     pub keys_sent: u64,

@@ -137,7 +137,9 @@ impl Node {
             .arg(format!("--client-addr={}", self.client))
             .arg(format!("--http-addr={}", self.http))
             .args(["--ring-name=demo", "--shards=64", "--stabilize-interval=200ms", "--fix-fingers-interval=500ms"])
-            .args(["--suspect-after=1s", "--drain-timeout=40s", "--log-format=text", "--log-level=info"])
+            .args(["--drain-timeout=40s", "--log-format=text", "--log-level=info"])
+            // A test's own flag is above it.
+            .env("CHORD_SUSPECT_AFTER", "1s")
             .args(&self.flags)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null());

@@ -49,10 +49,6 @@ export interface SandboxNode {
   successors: number[];
   fingers: number[];
   keysLeader: number;
-  /** Shards it leads, as it says. */
-  shardsLeader: number;
-  /** Those of them of whose replicas it reaches no majority: it can serve none of their keys. */
-  shardsCutOff: number;
   keysReplica: number;
   shardsMoving: number;
   keysSent: number;

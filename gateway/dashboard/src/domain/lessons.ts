@@ -38,6 +38,7 @@ export function owedBy(commands: readonly Command[], { world }: Frame): Owed {
   return { world, keys: commands.reduce((sum, command) => sum + (command.type === "fill" ? command.keys : 0), 0) };
 }
 
+/** Whether they are there. */
 export function isThere({ world, keys }: Owed, frame: Frame): boolean {
   const led = frame.nodes.reduce((sum, node) => sum + node.keysLeader, 0);
   return keys === 0 || (frame.world !== world && led >= keys);

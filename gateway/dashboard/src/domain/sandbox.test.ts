@@ -3,7 +3,7 @@ import type { Frame, LogEntry, SandboxNode } from "../api/sandbox";
 import { SIZE, toId } from "./id";
 import { isThere, LESSONS, owedBy } from "./lessons";
 import { lookOf, seatsOf } from "./ring";
-import { flown, led, logged, ringOfFrame, seenFlights } from "./sandbox";
+import { flown, logged, ringOfFrame, seenFlights } from "./sandbox";
 
 function frameOf(count: number): Frame {
   const node = (place: number): SandboxNode => ({
@@ -16,8 +16,6 @@ function frameOf(count: number): Frame {
     successors: [(place + 1) % count],
     fingers: [],
     keysLeader: 2,
-    shardsLeader: 3,
-    shardsCutOff: 0,
     keysReplica: 6,
     shardsMoving: 0,
     keysSent: 0,
@@ -75,13 +73,6 @@ test("lessons begin with a ring, and mean nodes that are there", () => {
     }
   }
   expect(new Set(LESSONS.map((lesson) => lesson.id)).size).toBe(LESSONS.length);
-});
-
-test("a node of a minority only would lead", () => {
-  const node = { ...frameOf(1).nodes[0], keysLeader: 5, shardsLeader: 3 } as SandboxNode;
-  expect(led({ ...node, shardsCutOff: 0 })).toBe("leads 5 keys");
-  expect(led({ ...node, shardsCutOff: 3 })).toBe("would lead 5 keys, but reaches no majority: serves none");
-  expect(led({ ...node, shardsCutOff: 1 })).toContain("1 of its 3 shards");
 });
 
 test("a step waits for the keys that the one before writes, in the new world and not in the old one", () => {

@@ -1,7 +1,6 @@
 /** A sandbox's world as a ring like the real one, so that it is drawn by the same code. */
 import type { Flight, Frame, LogEntry, SandboxNode } from "../api/sandbox";
 import type { Id, Node, NodeStats, Ring, RingStats } from "../api/schema";
-import { plural } from "./format";
 import { shareOf } from "./id";
 
 const NO_STATS: NodeStats = {
@@ -56,17 +55,6 @@ export function ringOfFrame(frame: Frame): Ring {
     stats,
     operator: null,
   };
-}
-
-/** What a node leads, as it says: in a minority it may say so and serve nothing. */
-export function led({ keysLeader, shardsLeader, shardsCutOff }: SandboxNode): string {
-  const keys = plural(keysLeader, "key");
-  if (shardsCutOff === 0) {
-    return `leads ${keys}`;
-  }
-  return shardsCutOff === shardsLeader
-    ? `would lead ${keys}, but reaches no majority: serves none`
-    : `leads ${keys}; of ${shardsCutOff} of its ${shardsLeader} shards it reaches no majority and serves nothing`;
 }
 
 function nodeOf(node: SandboxNode, ids: ReadonlyMap<number, Id>): Node {

@@ -1,7 +1,6 @@
 import { type FormEvent, useState } from "react";
 import type { Command, Frame } from "../../api/sandbox";
 import { count } from "../../domain/format";
-import { led } from "../../domain/sandbox";
 import { Row, Section } from "../parts/figure";
 
 const SPEEDS = [0.05, 0.1, 0.25, 0.5, 1, 2, 4];
@@ -93,8 +92,7 @@ export function NodeControls({ frame, id, send }: { frame: Frame; id: string; se
       </div>
       <dl className="mt-2">
         <Row name="Keys">
-          <span className={node.shardsCutOff > 0 ? "text-suspect" : ""}>{led(node)}</span>, keeps{" "}
-          {count(node.keysReplica)}
+          leads {count(node.keysLeader)}, keeps {count(node.keysReplica)}
         </Row>
         <Row name="Successors">{names(frame, node.successors)}</Row>
         <Row name="Predecessor">{node.predecessor === null ? "–" : names(frame, [node.predecessor])}</Row>

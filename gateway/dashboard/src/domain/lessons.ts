@@ -1,5 +1,6 @@
 /** Prepared lessons for the sandbox: what to do, what to look at, and why it is so. */
 import type { Command, Frame } from "../api/sandbox";
+import { keysOf } from "./sandbox";
 
 export interface Step {
   /** On the button. */
@@ -40,8 +41,7 @@ export function owedBy(commands: readonly Command[], { world }: Frame): Owed {
 
 /** Whether they are there. */
 export function isThere({ world, keys }: Owed, frame: Frame): boolean {
-  const led = frame.nodes.reduce((sum, node) => sum + node.keysLeader, 0);
-  return keys === 0 || (frame.world !== world && led >= keys);
+  return keys === 0 || (frame.world !== world && keysOf(frame) >= keys);
 }
 
 export const LESSONS: Lesson[] = [

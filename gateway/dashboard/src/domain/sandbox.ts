@@ -24,17 +24,19 @@ const NO_STATS: NodeStats = {
   keysReceived: 0,
 };
 
+/** Keys in the world, each counted where it is led. */
+export const keysOf = (frame: Frame) => frame.nodes.reduce((sum, node) => sum + node.keysLeader, 0);
+
 export function ringOfFrame(frame: Frame): Ring {
   const ids = new Map(frame.nodes.map((node) => [node.node, node.id]));
   const nodes = frame.nodes.map((node) => nodeOf(node, ids)).sort((a, b) => (a.id < b.id ? -1 : 1));
-  const keys = frame.nodes.reduce((sum, node) => sum + node.keysLeader, 0);
   const stats: RingStats = {
     ...NO_STATS,
     nodes: nodes.length,
     serving: nodes.filter((node) => node.state === "Serving" && node.reachable).length,
     reachable: nodes.filter((node) => node.reachable).length,
     stale: 0,
-    keys,
+    keys: keysOf(frame),
     loadMaxMean: null,
     latencyP50UsMax: null,
     latencyP99UsMax: null,
